@@ -1,0 +1,143 @@
+//! The seam between the engine's world and the kernel's: lending completions.
+//!
+//! A driver owns sockets. It lends received bytes, takes batches to send, and
+//! knows nothing of WebSocket, rooms or shards. It has no clock: how long to
+//! wait is an argument.
+//!
+//! # How to drive a driver
+//!
+//! ```text
+//! loop {
+//!     driver.wait(timeout)?;                  // sleep until something happened
+//!     while let Some(event) = driver.next() { // take in: events borrow the driver
+//!         ...                                 // work: no send is possible here
+//!     }
+//!     driver.send(...); driver.close(...);    // flush once
+//! }
+//! ```
+//!
+//! While an [`Event`] is alive the driver is mutably borrowed, so a send from
+//! inside delivery does not compile. What a caller must not assume: that an
+//! event is followed by another (`wait` may return with none), that bytes arrive
+//! in the pieces in which they were sent, that `Sent` comes in the same turn.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use crate::{
+    batch::{Sending, Slice},
+    id::ConnId,
+};
+
+
+/// Something that happened to a socket. Borrowed from the driver until the next
+/// call of [`Driver::next`].
+#[derive(Debug)]
+pub enum Event<'a, S> {
+    /// A peer connected. The socket must be given to [`Driver::attach`] (or
+    /// dropped, which closes it) before `next` delivers anything of it.
+    Accepted {
+        /// The new socket, not yet known to the driver.
+        socket: S,
+        /// The peer's address.
+        peer: SocketAddr,
+    },
+    /// Bytes arrived. They may be changed in place (unmasking) and are
+    /// overwritten by the next call.
+    Data(ConnId, &'a mut [u8]),
+    /// Everything that earlier `send`s left [`Sending::Pending`] has now left.
+    Sent(ConnId),
+    /// The peer will send nothing more, or the connection failed. Reported at
+    /// most once; no `Data` follows. After [`Gone::Eof`] sending is still
+    /// possible; after the others it is not. The caller must still `close`.
+    Gone(ConnId, Gone),
+}
+
+/// Why no more bytes will come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// The peer closed its sending direction (FIN).
+    Eof,
+    /// The peer reset the connection (RST), or a send met a closed socket.
+    Reset,
+    /// Any other error of the socket (time-out of the kernel, no route, …).
+    Error(io::ErrorKind),
+}
+
+/// Wakes a shard that sleeps in [`Driver::wait`], from any thread.
+///
+/// One wake is enough for any number of messages: it makes the current or the
+/// next `wait` return.
+#[derive(Clone)]
+pub struct Waker(Arc<dyn Fn() + Send + Sync>);
+
+impl Waker {
+    /// A waker that calls `wake`, which must not block and must not panic.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wake))
+    }
+
+    /// Makes the current or next [`Driver::wait`] return.
+    pub fn wake(&self) {
+        (self.0)();
+    }
+}
+
+impl std::fmt::Debug for Waker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waker")
+    }
+}
+
+/// One event loop's sockets. See the module's text for the order of calls.
+///
+/// Identities come from the caller, who gives each connection an id whose slot
+/// is not in use; the driver keeps its table by [`ConnId::slot`] and ignores
+/// calls whose generation does not match the present tenant.
+pub trait Driver {
+    /// An accepted socket, before it has an identity and after `detach`.
+    type Socket;
+
+    /// Takes a socket under the identity `id`. From now on its events name `id`.
+    ///
+    /// # Errors
+    /// When the kernel refuses to watch the socket; it is closed then.
+    fn attach(&mut self, id: ConnId, socket: Self::Socket) -> io::Result<()>;
+
+    /// Sleeps until something happened, the waker was used or `timeout` is over
+    /// (`None`: no limit; zero: only look). Returns at once when earlier events
+    /// were left untaken or a socket was left half read.
+    ///
+    /// # Errors
+    /// Only what makes the whole loop useless; an interrupted wait is no error.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// The next event of this turn, or `None` when there is nothing more to take
+    /// now. Bounded per turn: a flooding peer or a storm of connects cannot keep
+    /// it returning events for ever.
+    fn next(&mut self) -> Option<Event<'_, Self::Socket>>;
+
+    /// Takes all of `batch` to be sent in order on `id`.
+    ///
+    /// Must not be called while an earlier batch of `id` is pending (in debug
+    /// builds that panics). For an unknown or failed connection the bytes are
+    /// dropped and the answer is [`Sending::Done`].
+    fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending;
+
+    /// Closes the sending direction (FIN); receiving goes on. The caller waits
+    /// for `Sent` first if a batch is pending.
+    fn shutdown(&mut self, id: ConnId);
+
+    /// Forgets `id` and closes its socket; what is pending is lost. No event
+    /// names `id` any more, not even one that was already waiting.
+    fn close(&mut self, id: ConnId);
+
+    /// Forgets `id` and hands its socket out alive, to go on elsewhere. Bytes
+    /// already lent are the caller's to hand along. `None` if `id` is unknown.
+    fn detach(&mut self, id: ConnId) -> Option<Self::Socket>;
+
+    /// Closes the listener: no `Accepted` follows.
+    fn stop_accepting(&mut self);
+
+    /// A handle that makes `wait` return, from any thread.
+    fn waker(&self) -> Waker;
+}

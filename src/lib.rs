@@ -1,0 +1,7 @@
+//! shardcast: a thread-per-core WebSocket engine for Linux.
+
+pub mod batch;
+pub mod dialect;
+pub mod driver;
+pub mod id;
+pub mod proto;

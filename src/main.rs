@@ -1,0 +1,2 @@
+//! The stand-alone server: arguments → `server::run` → exit code.
+fn main() {}
