@@ -1,0 +1,114 @@
+//! The dialect `pubsub`: rooms by subscription, `{type, room, data}` in and
+//! `{type, room, data, client_id, timestamp}` out. Constants only.
+//!
+//! Source: the protocol section of the "WebSocket Module Guide" with its
+//! examples and its table of errors; the words of the other errors are ours.
+
+use super::{
+    Rules,
+    table::{Envelope, Field, Format, Keys, Template, Templates, Verb, Wire, Words},
+};
+
+pub(super) const FORMAT: Format = Format {
+    name: "pubsub",
+    subprotocol: "shardcast.pubsub",
+    rules: Rules {
+        greets: true,
+        publish_needs_membership: true,
+        unsubscribe_needs_membership: true,
+    },
+    wire: Wire::Envelope(&ENVELOPE),
+};
+
+const ENVELOPE: Envelope = Envelope {
+    keys: Keys {
+        event: "type",
+        data: "data",
+        room: "room",
+        to: "to",
+    },
+    commands: &[
+        ("publish", Verb::Publish),
+        ("subscribe", Verb::Subscribe),
+        ("unsubscribe", Verb::Unsubscribe),
+        ("broadcast", Verb::Broadcast),
+        ("ping", Verb::Ping),
+    ],
+    room_in_data: None,
+    understand: None,
+    templates: Templates {
+        connected: Some(&CONNECTED),
+        subscribed: Some(&SUBSCRIBED),
+        unsubscribed: Some(&UNSUBSCRIBED),
+        message: Some(&MESSAGE),
+        refused: Some(&ERROR),
+        pong: Some(&PONG),
+    },
+    choose: None,
+    words: Words {
+        invalid_json: "invalid JSON format",
+        unknown_type: "unknown message type",
+        room_required: "room name is required",
+        not_subscribed: "not subscribed to this room",
+        room_full: "room is at maximum capacity",
+        server_full: "server is at maximum capacity",
+        too_many_rooms: "maximum number of rooms reached",
+        room_name_too_long: "room name is too long",
+        busy: "server is busy",
+        internal: "internal server error",
+    },
+};
+
+const CONNECTED: Template = Template {
+    parts: &[
+        (r#"{"type":"connected","data":{"client_id":"#, Field::Client),
+        (
+            r#","message":"Connected to WebSocket server"},"timestamp":"#,
+            Field::TimestampMs,
+        ),
+    ],
+    end: "}",
+};
+
+const SUBSCRIBED: Template = Template {
+    parts: &[
+        (r#"{"type":"subscribed","room":"#, Field::Room),
+        (r#","data":{"room":"#, Field::Room),
+        (r#","client_count":"#, Field::Members),
+        (r#"},"timestamp":"#, Field::TimestampMs),
+    ],
+    end: "}",
+};
+
+const UNSUBSCRIBED: Template = Template {
+    parts: &[
+        (r#"{"type":"unsubscribed","room":"#, Field::Room),
+        (r#","data":{"room":"#, Field::Room),
+        (r#"},"timestamp":"#, Field::TimestampMs),
+    ],
+    end: "}",
+};
+
+const MESSAGE: Template = Template {
+    parts: &[
+        (r#"{"type":"#, Field::Event),
+        (r#","room":"#, Field::Room),
+        (r#","data":"#, Field::Data),
+        (r#","client_id":"#, Field::Client),
+        (r#","timestamp":"#, Field::TimestampMs),
+    ],
+    end: "}",
+};
+
+const ERROR: Template = Template {
+    parts: &[
+        (r#"{"type":"error","error":"#, Field::Words),
+        (r#","timestamp":"#, Field::TimestampMs),
+    ],
+    end: "}",
+};
+
+const PONG: Template = Template {
+    parts: &[(r#"{"type":"pong","timestamp":"#, Field::TimestampMs)],
+    end: "}",
+};

@@ -1,0 +1,55 @@
+//! The dialect `raw`: no envelope. Every message is data for one handler, and
+//! only data is ever sent. Knows no JSON.
+
+use std::borrow::Cow;
+
+use bytes::BytesMut;
+
+use super::{
+    Command, Encoding, Event, Incoming, Payload, Rules,
+    table::{Format, Wire},
+};
+
+/// The event name under which handlers receive the messages of `raw`, which name
+/// no event: the empty one. A JSON message without a name has the same.
+pub const RAW_EVENT: &str = "";
+
+pub(super) const FORMAT: Format = Format {
+    name: "raw",
+    subprotocol: "shardcast.raw",
+    rules: Rules {
+        greets: false,
+        publish_needs_membership: false,
+        unsubscribe_needs_membership: false,
+    },
+    wire: Wire::Bare,
+};
+
+/// The message as data of [`RAW_EVENT`], in the form in which it came.
+pub(super) fn parse(message: Incoming<'_>) -> Command<'_> {
+    let data = match message {
+        Incoming::Text(text) => Payload::Text(text),
+        Incoming::Binary(bytes) => Payload::Binary(bytes),
+    };
+    Command::Custom {
+        event: Cow::Borrowed(RAW_EVENT),
+        data: Some(data),
+        room: None,
+        to: None,
+    }
+}
+
+/// The data of a message that has any; all else is not told.
+pub(super) fn encode(event: &Event<'_>, out: &mut BytesMut) -> Encoding {
+    let Event::Message {
+        data: Some(data), ..
+    } = event
+    else {
+        return Encoding::Skip;
+    };
+    out.extend_from_slice(data.as_bytes());
+    match data {
+        Payload::Json(_) | Payload::Text(_) => Encoding::Text,
+        Payload::Binary(_) => Encoding::Binary,
+    }
+}

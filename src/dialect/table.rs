@@ -1,0 +1,171 @@
+//! What a dialect consists of: the types of which each dialect is one constant.
+//! Knows no dialect; does no reading and no writing.
+
+use std::borrow::Cow;
+
+use bytes::BytesMut;
+use serde_json::value::RawValue;
+
+use super::{Command, Event, Payload, Refusal, Rules, Stamp};
+use crate::id::ClientId;
+
+/// One dialect.
+pub(super) struct Format {
+    pub(super) name: &'static str,
+    pub(super) subprotocol: &'static str,
+    pub(super) rules: Rules,
+    pub(super) wire: Wire,
+}
+
+/// How a dialect's messages are laid out.
+pub(super) enum Wire {
+    /// A JSON object around the data.
+    Envelope(&'static Envelope),
+    /// Nothing around the data.
+    Bare,
+}
+
+/// A JSON dialect: how to read its requests and to write its events.
+pub(super) struct Envelope {
+    pub(super) keys: Keys,
+    /// The names of the built-in commands; any other is [`Command::Custom`].
+    pub(super) commands: &'static [(&'static str, Verb)],
+    /// The key under which `data` names the room, for dialects whose envelope
+    /// does not. A room in the envelope goes first.
+    pub(super) room_in_data: Option<&'static str>,
+    /// Understands what the other fields cannot say. `None` leaves the message
+    /// to them.
+    pub(super) understand: Option<Understand>,
+    pub(super) templates: Templates,
+    /// Chooses another template than `templates` would. `None` leaves the choice
+    /// to them.
+    pub(super) choose: Option<Choose>,
+    pub(super) words: Words,
+}
+
+/// A hook of the reader.
+pub(super) type Understand =
+    for<'m> fn(&Fields<'m>) -> Option<Result<Command<'m>, Refusal<'static>>>;
+
+/// A hook of the writer.
+pub(super) type Choose = fn(&Event<'_>) -> Option<&'static Template>;
+
+/// The envelope's keys.
+pub(super) struct Keys {
+    pub(super) event: &'static str,
+    pub(super) data: &'static str,
+    pub(super) room: &'static str,
+    pub(super) to: &'static str,
+}
+
+/// What a built-in command is called in [`Envelope::commands`].
+#[derive(Clone, Copy)]
+pub(super) enum Verb {
+    Subscribe,
+    Unsubscribe,
+    Publish,
+    Broadcast,
+    Ping,
+}
+
+/// An envelope's fields, each valid JSON but not looked into (save the event's
+/// name), so that a command pays only for those that it uses.
+pub(super) struct Fields<'m> {
+    /// Empty if there is none.
+    pub(super) event: Cow<'m, str>,
+    pub(super) data: Option<&'m RawValue>,
+    pub(super) room: Option<&'m RawValue>,
+    pub(super) to: Option<&'m RawValue>,
+}
+
+/// How each kind of event is written; `None` for those that are not told.
+pub(super) struct Templates {
+    pub(super) connected: Option<&'static Template>,
+    pub(super) subscribed: Option<&'static Template>,
+    pub(super) unsubscribed: Option<&'static Template>,
+    pub(super) message: Option<&'static Template>,
+    pub(super) refused: Option<&'static Template>,
+    pub(super) pong: Option<&'static Template>,
+}
+
+/// The text of an event: fields with what goes before each, and an end. A field
+/// that the event does not have is left out together with what goes before it.
+pub(super) struct Template {
+    pub(super) parts: &'static [(&'static str, Field)],
+    pub(super) end: &'static str,
+}
+
+/// A place in a template. All are written as complete JSON values.
+#[derive(Clone, Copy)]
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "for dialects that tell more than the present ones"
+    )
+)]
+pub(super) enum Field {
+    /// The event's name, as a string.
+    Event,
+    /// The room's name, as a string.
+    Room,
+    /// The data, as it is.
+    Data,
+    /// The client id of the receiver (connected) or the sender, as a string.
+    Client,
+    /// The user that sent it, as a string.
+    User,
+    /// The number of members.
+    Members,
+    /// Why a request was refused, as a string.
+    Words,
+    /// The time, as a number of milliseconds.
+    TimestampMs,
+    /// What only one dialect has. Must append one JSON value.
+    Own(fn(&Values<'_>, Stamp, &mut BytesMut)),
+}
+
+/// What there is to fill into a template.
+#[derive(Default)]
+pub(super) struct Values<'a> {
+    pub(super) event: &'a str,
+    pub(super) room: Option<&'a str>,
+    pub(super) data: Option<Payload<'a>>,
+    pub(super) client: Option<ClientId>,
+    pub(super) user: Option<&'a str>,
+    pub(super) members: usize,
+    pub(super) words: &'a str,
+}
+
+/// A dialect's words for each [`Refusal`].
+pub(super) struct Words {
+    pub(super) invalid_json: &'static str,
+    pub(super) unknown_type: &'static str,
+    pub(super) room_required: &'static str,
+    pub(super) not_subscribed: &'static str,
+    pub(super) room_full: &'static str,
+    pub(super) server_full: &'static str,
+    pub(super) too_many_rooms: &'static str,
+    pub(super) room_name_too_long: &'static str,
+    pub(super) busy: &'static str,
+    pub(super) internal: &'static str,
+}
+
+impl Words {
+    /// The words for `refusal`; a handler's own are its own.
+    pub(super) fn of<'a>(&self, refusal: &Refusal<'a>) -> &'a str {
+        match refusal {
+            Refusal::InvalidJson => self.invalid_json,
+            Refusal::UnknownType => self.unknown_type,
+            Refusal::RoomRequired => self.room_required,
+            Refusal::NotSubscribed => self.not_subscribed,
+            Refusal::RoomFull => self.room_full,
+            Refusal::ServerFull => self.server_full,
+            Refusal::TooManyRooms => self.too_many_rooms,
+            Refusal::RoomNameTooLong => self.room_name_too_long,
+            Refusal::Busy => self.busy,
+            Refusal::Internal => self.internal,
+            Refusal::Other(words) => words,
+        }
+    }
+}
