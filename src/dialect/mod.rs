@@ -18,6 +18,9 @@ mod table;
 mod vocabulary;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use bytes::BytesMut;
 
 pub use raw::RAW_EVENT;
