@@ -7,7 +7,7 @@
 //!             reader   ◄── one table per dialect ──►  writer
 //! ```
 //!
-//! A dialect with a JSON envelope is a [`table::Envelope`]: constants, and hook
+//! A dialect with a JSON envelope is a table (`table::Envelope`): constants, and hook
 //! functions for what constants cannot say. Reader and writer know no dialect.
 
 mod json;
