@@ -173,7 +173,7 @@ fn read_members<'m, const N: usize>(
 fn is_too_deep(message: &str) -> bool {
     let bytes = message.as_bytes();
     // Each level costs two bytes, so most messages are too short to be too deep;
-    // most others have too few brackets, which are counted 16 at a time.
+    // of the others, many have too few brackets, which are quick to count.
     if bytes.len() <= 2 * MAX_DEPTH {
         return false;
     }
@@ -184,22 +184,36 @@ fn is_too_deep(message: &str) -> bool {
     if opening <= MAX_DEPTH {
         return false;
     }
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for byte in bytes {
+    deepest_level(bytes) > MAX_DEPTH
+}
+
+/// How many levels the valid JSON text `bytes` has at its deepest.
+fn deepest_level(bytes: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0usize, 0usize);
+    let mut rest = bytes.iter();
+    while let Some(byte) = rest.next() {
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'[' | b'{' => depth += 1,
+            b'"' => skip_string(&mut rest),
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
             b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
-        if depth > MAX_DEPTH {
-            return true;
+    }
+    deepest
+}
+
+/// Moves past the end of a string of which the opening quote has been taken.
+fn skip_string(rest: &mut std::slice::Iter<'_, u8>) {
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'"' => return,
+            b'\\' => drop(rest.next()),
+            _ => {}
         }
     }
-    false
 }
 
 struct Members<'k, const N: usize>([&'k str; N]);
