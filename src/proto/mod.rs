@@ -15,3 +15,4 @@
 
 pub mod close;
 pub mod error;
+pub mod mask;
