@@ -16,3 +16,4 @@
 pub mod close;
 pub mod error;
 pub mod mask;
+pub mod utf8;
