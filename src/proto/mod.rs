@@ -15,5 +15,6 @@
 
 pub mod close;
 pub mod error;
+pub mod frame;
 pub mod mask;
 pub mod utf8;
