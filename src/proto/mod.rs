@@ -14,6 +14,7 @@
 //! ```
 
 pub mod close;
+pub mod deframe;
 pub mod error;
 pub mod frame;
 pub mod mask;
