@@ -18,4 +18,5 @@ pub mod deframe;
 pub mod error;
 pub mod frame;
 pub mod mask;
+pub mod message;
 pub mod utf8;

@@ -28,6 +28,14 @@ pub struct Fed<'p> {
 }
 
 impl Pieces {
+    /// The check at the start of a text.
+    pub const fn new() -> Self {
+        Self {
+            tail: [0; 4],
+            tail_len: 0,
+        }
+    }
+
     /// Takes the next piece.
     ///
     /// # Errors
