@@ -19,4 +19,5 @@ pub mod error;
 pub mod frame;
 pub mod mask;
 pub mod message;
+pub mod session;
 pub mod utf8;
