@@ -13,10 +13,16 @@
 //! error       what a peer can do wrong, and how it is answered
 //! ```
 
+#![allow(
+    clippy::mut_mut,
+    reason = "a reader moves the front of its caller's `&mut [u8]`, as `io::Read` for `&[u8]` does"
+)]
+
 pub mod close;
 pub mod deframe;
 pub mod error;
 pub mod frame;
+pub mod handshake;
 pub mod mask;
 pub mod message;
 pub mod session;
