@@ -1,0 +1,110 @@
+//! What makes a request a handshake, rule by rule (RFC 6455 section 4.2.1). Must
+//! not know how the head was read or what is answered.
+
+use super::Head;
+use crate::proto::error::HandshakeError;
+
+/// A request that keeps all rules of a handshake, so that it can be accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgrade<'h> {
+    /// `Sec-WebSocket-Key`: 16 bytes in base64, for
+    /// [`write_accept`](super::write_accept).
+    pub key: &'h str,
+    protocols: Vec<&'h str>,
+}
+
+impl<'h> Upgrade<'h> {
+    /// The subprotocols that the client speaks, the preferred one first (RFC 6455
+    /// section 11.3.4). Each is a token.
+    pub fn protocols(&self) -> impl Iterator<Item = &'h str> {
+        self.protocols.iter().copied()
+    }
+
+    pub(super) fn judge(head: &Head<'h>) -> Result<Self, HandshakeError> {
+        if head.method != "GET" {
+            return Err(HandshakeError::MethodNotAllowed);
+        }
+        if head.minor < 1 {
+            return Err(HandshakeError::HttpVersion);
+        }
+        only(
+            head.values("host"),
+            HandshakeError::HostMissing,
+            HandshakeError::HostRepeated,
+        )?;
+        if !head.wants_websocket() {
+            return Err(HandshakeError::UpgradeMissing);
+        }
+        if !list_has(head.values("connection"), "upgrade") {
+            return Err(HandshakeError::ConnectionMissing);
+        }
+        let unsupported = HandshakeError::VersionUnsupported;
+        let version = head.values("sec-websocket-version");
+        if only(version, unsupported, unsupported)? != b"13" {
+            return Err(unsupported);
+        }
+        let key = only(
+            head.values("sec-websocket-key"),
+            HandshakeError::KeyMissing,
+            HandshakeError::KeyRepeated,
+        )?;
+        let key = str::from_utf8(key).map_err(|_| HandshakeError::KeyInvalid)?;
+        if !is_base64_of_16_bytes(key.as_bytes()) {
+            return Err(HandshakeError::KeyInvalid);
+        }
+        let protocols = head.values("sec-websocket-protocol");
+        let protocols = elements(protocols).map(token).collect::<Result<_, _>>()?;
+        Ok(Self { key, protocols })
+    }
+}
+
+/// The value of a header field that must be there once.
+fn only<'h>(
+    mut values: impl Iterator<Item = &'h [u8]>,
+    missing: HandshakeError,
+    repeated: HandshakeError,
+) -> Result<&'h [u8], HandshakeError> {
+    let value = values.next().ok_or(missing)?;
+    match values.next() {
+        None => Ok(value),
+        Some(_) => Err(repeated),
+    }
+}
+
+/// Whether the comma-separated lists in `values` have `wanted`, in any case.
+pub(super) fn list_has<'h>(values: impl Iterator<Item = &'h [u8]>, wanted: &str) -> bool {
+    elements(values).any(|element| element.eq_ignore_ascii_case(wanted.as_bytes()))
+}
+
+/// The elements of comma-separated lists, the empty ones left out (RFC 9110
+/// section 5.6.1.2).
+fn elements<'h>(values: impl Iterator<Item = &'h [u8]>) -> impl Iterator<Item = &'h [u8]> {
+    values
+        .flat_map(|value| value.split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|element| !element.is_empty())
+}
+
+fn token(element: &[u8]) -> Result<&str, HandshakeError> {
+    if !is_token(element) {
+        return Err(HandshakeError::ProtocolInvalid);
+    }
+    str::from_utf8(element).map_err(|_| HandshakeError::ProtocolInvalid)
+}
+
+/// RFC 9110 section 5.6.2.
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !bytes.is_empty() && bytes.iter().all(is_tchar)
+}
+
+/// Whether `key` has the form of 16 bytes in base64: 22 digits and two pads. The
+/// four bits that no byte uses may be anything (RFC 4648 section 3.5): the key is
+/// hashed as text, never decoded.
+fn is_base64_of_16_bytes(key: &[u8]) -> bool {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    match key.strip_suffix(b"==") {
+        Some(digits) => digits.len() == 22 && digits.iter().all(is_digit),
+        None => false,
+    }
+}
