@@ -21,13 +21,16 @@
 //! event is followed by another (`wait` may return with none), that bytes arrive
 //! in the pieces in which they were sent, that `Sent` comes in the same turn.
 
+pub mod epoll;
+pub mod listen;
+pub mod sim;
+
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
     batch::{Sending, Slice},
     id::ConnId,
 };
-
 
 /// Something that happened to a socket. Borrowed from the driver until the next
 /// call of [`Driver::next`].
