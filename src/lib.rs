@@ -3,5 +3,7 @@
 pub mod batch;
 pub mod dialect;
 pub mod driver;
+pub mod engine;
 pub mod id;
 pub mod proto;
+pub mod publication;

@@ -14,18 +14,11 @@ const OTHER_UUID: &str = "11234567-89ab-8def-8123-456789abcdef";
 
 /// Every file of the dialect's folder: its path and its text.
 fn files(dialect: Dialect) -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(dialect.name());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(dialect.name());
     fs::read_dir(folder)
         .expect("a folder for each dialect")
         .map(|entry| entry.expect("a readable folder").path())
-        .map(|path| {
-            (
-                path.display().to_string(),
-                fs::read_to_string(path).expect("a text file"),
-            )
-        })
+        .map(|path| (path.display().to_string(), fs::read_to_string(path).expect("a text file")))
         .collect()
 }
 
@@ -37,11 +30,7 @@ fn every_conversation_is_well_formed() {
         assert!(!conversation.steps.is_empty(), "{path}: no steps");
         for step in &conversation.steps {
             if let Action::Connect(Some(dialect)) = &step.action {
-                assert!(
-                    Dialect::by_name(dialect).is_some(),
-                    "{path}:{}: {dialect}",
-                    step.line
-                );
+                assert!(Dialect::by_name(dialect).is_some(), "{path}:{}: {dialect}", step.line);
             }
         }
     }
@@ -49,10 +38,7 @@ fn every_conversation_is_well_formed() {
 
 #[test]
 fn every_error_of_the_guide_is_in_a_conversation() {
-    let all: String = files(Dialect::Pubsub)
-        .into_iter()
-        .map(|(_, text)| text)
-        .collect();
+    let all: String = files(Dialect::Pubsub).into_iter().map(|(_, text)| text).collect();
     for words in [
         "invalid JSON format",
         "unknown message type",
@@ -61,9 +47,7 @@ fn every_error_of_the_guide_is_in_a_conversation() {
         "room is at maximum capacity",
         "server is at maximum capacity",
     ] {
-        assert!(all.contains(&format!(
-            r#"{{"type":"error","error":"{words}","timestamp":$T}}"#
-        )));
+        assert!(all.contains(&format!(r#"{{"type":"error","error":"{words}","timestamp":$T}}"#)));
     }
 }
 
@@ -74,11 +58,8 @@ fn every_action_is_read() {
     let conversation = Conversation::parse(text).unwrap();
     assert_eq!(conversation.title, "title");
     assert_eq!(conversation.flags, ["--a", "1", "--b"]);
-    let (lines, actions): (Vec<_>, Vec<_>) = conversation
-        .steps
-        .into_iter()
-        .map(|step| (step.line, step.action))
-        .unzip();
+    let (lines, actions): (Vec<_>, Vec<_>) =
+        conversation.steps.into_iter().map(|step| (step.line, step.action)).unzip();
     assert_eq!(lines, (4..=12).collect::<Vec<_>>());
     let expected = [
         Action::Connect(None),
@@ -119,11 +100,7 @@ fn a_name_stands_for_one_uuid_and_for_no_other() {
     assert!(pattern.judge("nonsense", &mut captures).is_err());
     assert_eq!(pattern.judge(&format!("{UUID}!"), &mut captures), Ok(()));
     assert_eq!(pattern.judge(&format!("{UUID}!"), &mut captures), Ok(()));
-    assert!(
-        pattern
-            .judge(&format!("{OTHER_UUID}!"), &mut captures)
-            .is_err()
-    );
+    assert!(pattern.judge(&format!("{OTHER_UUID}!"), &mut captures).is_err());
     assert!(pattern.judge(UUID, &mut captures).is_err());
     let other = Pattern::parse("$B");
     assert!(other.judge(UUID, &mut captures).is_err());
@@ -141,11 +118,7 @@ fn a_text_must_match_to_its_end() {
         (r#"{"price":"$6","timestamp":1234567890123}"#, false),
         ("", false),
     ] {
-        assert_eq!(
-            pattern.judge(text, &mut Captures::default()).is_ok(),
-            matches,
-            "{text}"
-        );
+        assert_eq!(pattern.judge(text, &mut Captures::default()).is_ok(), matches, "{text}");
     }
 }
 

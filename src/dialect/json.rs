@@ -11,10 +11,7 @@ pub(super) fn put_string(text: &str, out: &mut BytesMut) {
     let bytes = text.as_bytes();
     out.extend_from_slice(b"\"");
     // One pass without a branch per byte, which the compiler vectorises.
-    if bytes
-        .iter()
-        .fold(false, |found, &byte| found | must_escape(byte))
-    {
+    if bytes.iter().fold(false, |found, &byte| found | must_escape(byte)) {
         put_escaped(bytes, out);
     } else {
         out.extend_from_slice(bytes);
@@ -75,12 +72,7 @@ pub(super) fn put_base64(bytes: &[u8], out: &mut BytesMut) {
         let mut block = [0; 3];
         block[..group.len()].copy_from_slice(group);
         let [a, b, c] = block.map(usize::from);
-        let sextets = [
-            a >> 2,
-            (a & 3) << 4 | b >> 4,
-            (b & 15) << 2 | c >> 6,
-            c & 63,
-        ];
+        let sextets = [a >> 2, (a & 3) << 4 | b >> 4, (b & 15) << 2 | c >> 6, c & 63];
         let mut quad = sextets.map(|sextet| BASE64[sextet]);
         quad[group.len() + 1..].fill(b'=');
         out.extend_from_slice(&quad);

@@ -75,10 +75,7 @@ impl Dialect {
 
     /// The dialect of that name (case matters), as in the path `/ws/<name>`.
     pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|dialect| dialect.name() == name)
+        Self::ALL.iter().copied().find(|dialect| dialect.name() == name)
     }
 
     /// Its name in paths and settings.

@@ -21,12 +21,7 @@ pub(super) const FORMAT: Format = Format {
 };
 
 const ENVELOPE: Envelope = Envelope {
-    keys: Keys {
-        event: "type",
-        data: "data",
-        room: "room",
-        to: "to",
-    },
+    keys: Keys { event: "type", data: "data", room: "room", to: "to" },
     commands: &[
         ("publish", Verb::Publish),
         ("subscribe", Verb::Subscribe),
@@ -62,10 +57,7 @@ const ENVELOPE: Envelope = Envelope {
 const CONNECTED: Template = Template {
     parts: &[
         (r#"{"type":"connected","data":{"client_id":"#, Field::Client),
-        (
-            r#","message":"Connected to WebSocket server"},"timestamp":"#,
-            Field::TimestampMs,
-        ),
+        (r#","message":"Connected to WebSocket server"},"timestamp":"#, Field::TimestampMs),
     ],
     end: "}",
 };
@@ -108,7 +100,5 @@ const ERROR: Template = Template {
     end: "}",
 };
 
-const PONG: Template = Template {
-    parts: &[(r#"{"type":"pong","timestamp":"#, Field::TimestampMs)],
-    end: "}",
-};
+const PONG: Template =
+    Template { parts: &[(r#"{"type":"pong","timestamp":"#, Field::TimestampMs)], end: "}" };

@@ -31,20 +31,12 @@ pub(super) fn parse(message: Incoming<'_>) -> Command<'_> {
         Incoming::Text(text) => Payload::Text(text),
         Incoming::Binary(bytes) => Payload::Binary(bytes),
     };
-    Command::Custom {
-        event: Cow::Borrowed(RAW_EVENT),
-        data: Some(data),
-        room: None,
-        to: None,
-    }
+    Command::Custom { event: Cow::Borrowed(RAW_EVENT), data: Some(data), room: None, to: None }
 }
 
 /// The data of a message that has any; all else is not told.
 pub(super) fn encode(event: &Event<'_>, out: &mut BytesMut) -> Encoding {
-    let Event::Message {
-        data: Some(data), ..
-    } = event
-    else {
+    let Event::Message { data: Some(data), .. } = event else {
         return Encoding::Skip;
     };
     out.extend_from_slice(data.as_bytes());

@@ -33,31 +33,18 @@ pub(super) fn parse<'m>(
         }
     };
     let fields = read_fields(&envelope.keys, text).ok_or(Refusal::InvalidJson)?;
-    if let Some(understood) = envelope
-        .understand
-        .and_then(|understand| understand(&fields))
-    {
+    if let Some(understood) = envelope.understand.and_then(|understand| understand(&fields)) {
         return understood;
     }
-    let verb = envelope
-        .commands
-        .iter()
-        .find(|(name, _)| *name == fields.event);
+    let verb = envelope.commands.iter().find(|(name, _)| *name == fields.event);
     let Some((_, verb)) = verb else {
         return custom(envelope, fields);
     };
     let data = fields.data.map(json);
     Ok(match verb {
-        Verb::Subscribe => Command::Subscribe {
-            room: required_room(envelope, &fields)?,
-        },
-        Verb::Unsubscribe => Command::Unsubscribe {
-            room: required_room(envelope, &fields)?,
-        },
-        Verb::Publish => Command::Publish {
-            room: required_room(envelope, &fields)?,
-            data,
-        },
+        Verb::Subscribe => Command::Subscribe { room: required_room(envelope, &fields)? },
+        Verb::Unsubscribe => Command::Unsubscribe { room: required_room(envelope, &fields)? },
+        Verb::Publish => Command::Publish { room: required_room(envelope, &fields)?, data },
         Verb::Broadcast => Command::Broadcast { data },
         Verb::Ping => Command::Ping,
     })
@@ -69,12 +56,7 @@ fn custom<'m>(envelope: &Envelope, fields: Fields<'m>) -> Result<Command<'m>, Re
         Some(value) => name(value)?,
         None => None,
     };
-    Ok(Command::Custom {
-        event: fields.event,
-        data: fields.data.map(json),
-        room,
-        to,
-    })
+    Ok(Command::Custom { event: fields.event, data: fields.data.map(json), room, to })
 }
 
 fn json(value: &RawValue) -> Payload<'_> {
@@ -116,9 +98,7 @@ pub(super) fn text(value: &RawValue) -> Result<Option<Cow<'_, str>>, Refusal<'st
     if json == "null" {
         return Ok(None);
     }
-    let inner = json
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'));
+    let inner = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let inner = inner.ok_or(Refusal::InvalidJson)?;
     if !inner.as_bytes().contains(&b'\\') {
         return Ok(Some(Cow::Borrowed(inner)));
@@ -149,12 +129,7 @@ fn read_fields<'m>(keys: &Keys, message: &'m str) -> Option<Fields<'m>> {
         Some(value) => text(value).ok().flatten()?,
         None => Cow::Borrowed(""),
     };
-    Some(Fields {
-        event,
-        data,
-        room,
-        to,
-    })
+    Some(Fields { event, data, room, to })
 }
 
 /// The values of `keys` in `object`, the last of each; `None` if it is not one
@@ -177,10 +152,7 @@ fn is_too_deep(message: &str) -> bool {
     if bytes.len() <= 2 * MAX_DEPTH {
         return false;
     }
-    let opening = bytes
-        .iter()
-        .filter(|byte| matches!(byte, b'[' | b'{'))
-        .count();
+    let opening = bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
     if opening <= MAX_DEPTH {
         return false;
     }

@@ -99,10 +99,7 @@ pub(super) struct Template {
 #[derive(Clone, Copy)]
 #[cfg_attr(
     not(test),
-    expect(
-        dead_code,
-        reason = "for dialects that tell more than the present ones"
-    )
+    expect(dead_code, reason = "for dialects that tell more than the present ones")
 )]
 pub(super) enum Field {
     /// The event's name, as a string.

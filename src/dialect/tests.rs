@@ -10,9 +10,7 @@ use bytes::BytesMut;
 use super::{Command, Dialect, Encoding, Event, Incoming, Refusal, Stamp};
 use crate::id::{ClientId, ConnId};
 
-const AT: Stamp = Stamp {
-    timestamp_ms: 1_234_567_890_123,
-};
+const AT: Stamp = Stamp { timestamp_ms: 1_234_567_890_123 };
 
 fn client() -> ClientId {
     ClientId::new(42, ConnId::new(0, 7, 1))
@@ -34,10 +32,7 @@ fn every_dialect_is_found_by_its_name() {
     for (number, &dialect) in Dialect::ALL.iter().enumerate() {
         assert_eq!(dialect as usize, number);
         assert_eq!(Dialect::by_name(dialect.name()), Some(dialect));
-        assert_eq!(
-            dialect.subprotocol(),
-            format!("shardcast.{}", dialect.name())
-        );
+        assert_eq!(dialect.subprotocol(), format!("shardcast.{}", dialect.name()));
     }
     assert_eq!(Dialect::COUNT, Dialect::ALL.len());
     assert_eq!(Dialect::by_name("PubSub"), None);

@@ -40,44 +40,14 @@ fn template(templates: &Templates, event: &Event<'_>) -> Option<&'static Templat
 fn values<'a>(words: &Words, event: &Event<'a>) -> Values<'a> {
     let none = Values::default();
     match *event {
-        Event::Connected { client_id } => Values {
-            client: Some(client_id),
-            ..none
-        },
-        Event::Subscribed { room, members } => Values {
-            room: Some(room),
-            members,
-            ..none
-        },
-        Event::Unsubscribed { room } => Values {
-            room: Some(room),
-            ..none
-        },
-        Event::Message {
-            event,
-            room,
-            data,
-            from,
-            user,
-        } => {
-            let event = if event.is_empty() {
-                MESSAGE_EVENT
-            } else {
-                event
-            };
-            Values {
-                event,
-                room,
-                data,
-                client: from,
-                user,
-                ..none
-            }
+        Event::Connected { client_id } => Values { client: Some(client_id), ..none },
+        Event::Subscribed { room, members } => Values { room: Some(room), members, ..none },
+        Event::Unsubscribed { room } => Values { room: Some(room), ..none },
+        Event::Message { event, room, data, from, user } => {
+            let event = if event.is_empty() { MESSAGE_EVENT } else { event };
+            Values { event, room, data, client: from, user, ..none }
         }
-        Event::Refused(refusal) => Values {
-            words: words.of(&refusal),
-            ..none
-        },
+        Event::Refused(refusal) => Values { words: words.of(&refusal), ..none },
         Event::Pong => none,
     }
 }
@@ -100,10 +70,7 @@ fn put(field: Field, values: &Values<'_>, at: Stamp, out: &mut BytesMut) -> bool
     match field {
         Field::Event => json::put_string(values.event, out),
         Field::Room => {
-            return values
-                .room
-                .map(|room| json::put_string(room, out))
-                .is_some();
+            return values.room.map(|room| json::put_string(room, out)).is_some();
         }
         Field::Data => return values.data.map(|data| put_payload(data, out)).is_some(),
         Field::Client => {
@@ -115,10 +82,7 @@ fn put(field: Field, values: &Values<'_>, at: Stamp, out: &mut BytesMut) -> bool
             out.extend_from_slice(b"\"");
         }
         Field::User => {
-            return values
-                .user
-                .map(|user| json::put_string(user, out))
-                .is_some();
+            return values.user.map(|user| json::put_string(user, out)).is_some();
         }
         Field::Members => json::put_integer(values.members as u64, out),
         Field::Words => json::put_string(values.words, out),

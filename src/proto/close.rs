@@ -121,10 +121,7 @@ pub const MAX_CLOSE_REASON: usize = 123;
 /// assert_eq!(&*encode_close(CloseCode::new(1005), "bye"), b"");
 /// ```
 pub fn encode_close(code: CloseCode, reason: &str) -> ClosePayload {
-    let mut payload = ClosePayload {
-        bytes: [0; 125],
-        len: 0,
-    };
+    let mut payload = ClosePayload { bytes: [0; 125], len: 0 };
     if !code.is_valid_on_wire() {
         return payload;
     }
@@ -156,15 +153,11 @@ mod tests {
 
     #[test]
     fn codes_of_the_wire_are_told_from_the_others() {
-        let valid = [
-            1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014,
-        ];
+        let valid = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014];
         for code in valid.into_iter().chain([3000, 3999, 4000, 4999]) {
             assert!(CloseCode(code).is_valid_on_wire(), "{code}");
         }
-        for code in [
-            0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535,
-        ] {
+        for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535] {
             assert!(!CloseCode(code).is_valid_on_wire(), "{code}");
             let payload = code.to_be_bytes();
             let refused = Err(ProtocolError::CloseCodeInvalid(code));
@@ -183,10 +176,7 @@ mod tests {
 
     #[test]
     fn payloads_that_break_a_rule_are_refused() {
-        assert_eq!(
-            CloseFrame::parse(b"\x03"),
-            Err(ProtocolError::CloseTooShort)
-        );
+        assert_eq!(CloseFrame::parse(b"\x03"), Err(ProtocolError::CloseTooShort));
         let not_utf8 = CloseFrame::parse(b"\x03\xE8ok\xFF");
         assert_eq!(not_utf8, Err(ProtocolError::CloseReasonInvalid));
     }

@@ -57,13 +57,7 @@ pub enum Step<'i> {
 impl Deframer {
     /// A reader at the start of a connection.
     pub const fn new(role: Role) -> Self {
-        Self {
-            role,
-            in_message: false,
-            kept: 0,
-            header: [0; MAX_HEADER],
-            open: None,
-        }
+        Self { role, in_message: false, kept: 0, header: [0; MAX_HEADER], open: None }
     }
 
     /// Takes the next step off the front of `input`. `None`: `input` is used up.

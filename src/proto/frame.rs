@@ -146,12 +146,7 @@ pub(super) fn decode_rest(
         Some(key) => (Some(*key), at + 4),
         None => return Ok(None),
     };
-    let header = Header {
-        fin,
-        opcode,
-        mask,
-        len,
-    };
+    let header = Header { fin, opcode, mask, len };
     Ok(Some((header, at)))
 }
 

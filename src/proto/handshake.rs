@@ -99,14 +99,7 @@ pub fn parse<'h>(bytes: &'h [u8], limits: &HeadLimits) -> Result<Option<Head<'h>
         Some((path, query)) => (path, Some(query)),
         None => (target, None),
     };
-    Ok(Some(Head {
-        method,
-        path,
-        query,
-        len,
-        minor,
-        headers,
-    }))
+    Ok(Some(Head { method, path, query, len, minor, headers }))
 }
 
 const fn malformed(error: httparse::Error) -> HandshakeError {
@@ -149,8 +142,7 @@ impl<'h> Head<'h> {
 
     /// The same, if it is UTF-8.
     pub fn header_str(&self, name: &str) -> Option<&'h str> {
-        self.header(name)
-            .and_then(|value| str::from_utf8(value).ok())
+        self.header(name).and_then(|value| str::from_utf8(value).ok())
     }
 
     /// The values of all header fields named `name`, in any case, in order.
@@ -211,10 +203,7 @@ pub fn write_error(dst: &mut Vec<u8>, error: &HandshakeError) {
     let (reason, extra) = match error.status() {
         405 => ("Method Not Allowed", "Allow: GET\r\n"),
         // RFC 6455 section 4.4 and RFC 9110 section 15.5.22.
-        426 => (
-            "Upgrade Required",
-            "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-        ),
+        426 => ("Upgrade Required", "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"),
         431 => ("Request Header Fields Too Large", ""),
         _ => ("Bad Request", ""),
     };

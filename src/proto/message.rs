@@ -150,11 +150,7 @@ impl Assembly {
     }
 
     const fn new(body: Body) -> Self {
-        Self {
-            body,
-            frames: 0,
-            ceiling: 0,
-        }
+        Self { body, frames: 0, ceiling: 0 }
     }
 
     /// Lets the message's next frame in, of `len` bytes, the last one if `fin`.
@@ -171,11 +167,7 @@ impl Assembly {
         let len = usize::try_from(len).ok();
         match (room, len) {
             (Some(room), Some(len)) if len <= room => {
-                self.ceiling = if fin {
-                    self.len() + len
-                } else {
-                    limits.message_bytes
-                };
+                self.ceiling = if fin { self.len() + len } else { limits.message_bytes };
             }
             _ => return Err(ProtocolError::MessageTooBig),
         }
@@ -249,10 +241,7 @@ fn growth(len: usize, capacity: usize, more: usize, ceiling: usize) -> usize {
 mod tests {
     use super::*;
 
-    const LIMITS: MessageLimits = MessageLimits {
-        message_bytes: 10_000,
-        frames_per_message: 3,
-    };
+    const LIMITS: MessageLimits = MessageLimits { message_bytes: 10_000, frames_per_message: 3 };
 
     #[test]
     fn memory_follows_what_arrived_and_not_what_was_claimed() {

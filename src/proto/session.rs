@@ -165,11 +165,7 @@ struct Partial {
 
 impl Default for Partial {
     fn default() -> Self {
-        Self {
-            deframer: Deframer::new(Role::Server),
-            message: None,
-            control: Vec::new(),
-        }
+        Self { deframer: Deframer::new(Role::Server), message: None, control: Vec::new() }
     }
 }
 

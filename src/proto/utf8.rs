@@ -30,10 +30,7 @@ pub struct Fed<'p> {
 impl Pieces {
     /// The check at the start of a text.
     pub const fn new() -> Self {
-        Self {
-            tail: [0; 4],
-            tail_len: 0,
-        }
+        Self { tail: [0; 4], tail_len: 0 }
     }
 
     /// Takes the next piece.
@@ -95,8 +92,7 @@ impl Pieces {
 
     fn keep(&mut self, tail: &[u8]) -> Result<(), ProtocolError> {
         let room = self.tail.get_mut(..tail.len());
-        room.ok_or(ProtocolError::InvalidUtf8)?
-            .copy_from_slice(tail);
+        room.ok_or(ProtocolError::InvalidUtf8)?.copy_from_slice(tail);
         self.tail_len = tail.len() as u8;
         Ok(())
     }

@@ -66,16 +66,10 @@ impl Conversation {
     /// # Errors
     /// What is wrong, with the number of the line.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let mut conversation = Self {
-            title: String::new(),
-            flags: Vec::new(),
-            steps: Vec::new(),
-        };
+        let mut conversation = Self { title: String::new(), flags: Vec::new(), steps: Vec::new() };
         for (index, line) in text.lines().enumerate() {
             let number = index + 1;
-            conversation
-                .take_line(number, line)
-                .map_err(|why| format!("line {number}: {why}"))?;
+            conversation.take_line(number, line).map_err(|why| format!("line {number}: {why}"))?;
         }
         if conversation.title.is_empty() {
             return Err("no comment says what it protects".to_owned());
@@ -98,34 +92,22 @@ impl Conversation {
             if !self.steps.is_empty() {
                 return Err("flags come before the first step".to_owned());
             }
-            self.flags
-                .extend(flags.split_whitespace().map(str::to_owned));
+            self.flags.extend(flags.split_whitespace().map(str::to_owned));
             return Ok(());
         }
-        let (client, action) = line
-            .split_once(' ')
-            .ok_or("a step is a client and an action")?;
+        let (client, action) = line.split_once(' ').ok_or("a step is a client and an action")?;
         if !is_name(client) || client == "T" {
             return Err(format!("{client:?} is no client's name"));
         }
         let action = Action::parse(action)?;
-        self.steps.push(Step {
-            line: number,
-            client: client.to_owned(),
-            action,
-        });
+        self.steps.push(Step { line: number, client: client.to_owned(), action });
         Ok(())
     }
 
     /// A client connects before all else and does nothing after it was closed.
     fn check_connections(&self) -> Result<(), String> {
         let mut open: HashMap<&str, bool> = HashMap::new();
-        for Step {
-            line,
-            client,
-            action,
-        } in &self.steps
-        {
+        for Step { line, client, action } in &self.steps {
             let is_open = open.get(client.as_str()).copied();
             let now_open = match (action, is_open) {
                 (Action::Connect(_), None) => true,
@@ -153,10 +135,9 @@ impl Action {
             ("<", text) => Self::ReceiveText(Pattern::parse(text)),
             ("<x", digits) => Self::ReceiveBinary(bytes(digits)?),
             ("close", "") => Self::Close,
-            ("closed", code) => Self::Closed(
-                code.parse()
-                    .map_err(|_| format!("{code:?} is no close code"))?,
-            ),
+            ("closed", code) => {
+                Self::Closed(code.parse().map_err(|_| format!("{code:?} is no close code"))?)
+            }
             _ => return Err(format!("{text:?} is no action")),
         })
     }
@@ -179,11 +160,7 @@ impl Pattern {
             literal.push_str(&rest[..at]);
             pieces.push(Piece::Literal(std::mem::take(&mut literal)));
             let name = &after[..length];
-            pieces.push(if name == "T" {
-                Piece::Time
-            } else {
-                Piece::Uuid(name.to_owned())
-            });
+            pieces.push(if name == "T" { Piece::Time } else { Piece::Uuid(name.to_owned()) });
             rest = &after[length..];
         }
         literal.push_str(rest);
@@ -207,40 +184,25 @@ impl Pattern {
             let length = length.map_err(|why| format!("{why} at {rest:?} of {text:?}"))?;
             rest = &rest[length..];
         }
-        if rest.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{rest:?} too much in {text:?}"))
-        }
+        if rest.is_empty() { Ok(()) } else { Err(format!("{rest:?} too much in {text:?}")) }
     }
 }
 
 fn literal_length(literal: &str, text: &str) -> Result<usize, String> {
-    if text.starts_with(literal) {
-        Ok(literal.len())
-    } else {
-        Err(format!("no {literal:?}"))
-    }
+    if text.starts_with(literal) { Ok(literal.len()) } else { Err(format!("no {literal:?}")) }
 }
 
 fn time_length(text: &str) -> Result<usize, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let is_plausible = digits == 13 && text.starts_with(['1', '2', '3']);
-    if is_plausible {
-        Ok(digits)
-    } else {
-        Err("no time in milliseconds".to_owned())
-    }
+    if is_plausible { Ok(digits) } else { Err("no time in milliseconds".to_owned()) }
 }
 
 impl Captures {
     const UUID_LENGTH: usize = 36;
 
     fn uuid_length(&mut self, name: &str, text: &str) -> Result<usize, String> {
-        let uuid = text
-            .get(..Self::UUID_LENGTH)
-            .filter(|uuid| is_uuid(uuid))
-            .ok_or("no UUID")?;
+        let uuid = text.get(..Self::UUID_LENGTH).filter(|uuid| is_uuid(uuid)).ok_or("no UUID")?;
         let (as_expected, others) = match self.0.get(name) {
             Some(known) => (known == uuid, false),
             None => (true, self.0.values().any(|known| known == uuid)),
@@ -268,17 +230,10 @@ fn bytes(digits: &str) -> Result<Vec<u8>, String> {
     let digits: Vec<u32> = digits
         .chars()
         .filter(|letter| *letter != ' ')
-        .map(|letter| {
-            letter
-                .to_digit(16)
-                .ok_or(format!("{letter:?} is no hexadecimal digit"))
-        })
+        .map(|letter| letter.to_digit(16).ok_or(format!("{letter:?} is no hexadecimal digit")))
         .collect::<Result<_, _>>()?;
     if !digits.len().is_multiple_of(2) {
         return Err("half a byte".to_owned());
     }
-    Ok(digits
-        .chunks(2)
-        .map(|pair| (pair[0] << 4 | pair[1]) as u8)
-        .collect())
+    Ok(digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect())
 }

@@ -19,9 +19,8 @@ fn data_of<'m>(command: &Command<'m>) -> Option<Payload<'m>> {
 
 #[test]
 fn names_are_borrowed_from_the_message() {
-    let Ok(Command::Subscribe {
-        room: Cow::Borrowed(room),
-    }) = parse(r#"{"type":"subscribe","room":"chat"}"#)
+    let Ok(Command::Subscribe { room: Cow::Borrowed(room) }) =
+        parse(r#"{"type":"subscribe","room":"chat"}"#)
     else {
         panic!("a borrowed room");
     };
@@ -31,16 +30,8 @@ fn names_are_borrowed_from_the_message() {
 #[test]
 fn escapes_are_understood_in_keys_and_names() {
     let escaped = r#"{"\u0074ype":"sub\u0073cribe","r\u006fom":"a\"b\ud83d\ude00"}"#;
-    assert_eq!(
-        parse(escaped),
-        Ok(Command::Subscribe {
-            room: "a\"b😀".into()
-        })
-    );
-    assert_eq!(
-        parse(r#"{"type":"subscribe","room":"\ud800"}"#),
-        Err(Refusal::InvalidJson)
-    );
+    assert_eq!(parse(escaped), Ok(Command::Subscribe { room: "a\"b😀".into() }));
+    assert_eq!(parse(r#"{"type":"subscribe","room":"\ud800"}"#), Err(Refusal::InvalidJson));
 }
 
 #[test]
@@ -63,15 +54,9 @@ fn data_is_forwarded_byte_for_byte() {
 
 #[test]
 fn absent_data_differs_from_null() {
-    assert_eq!(
-        parse(r#"{"type":"broadcast"}"#),
-        Ok(Command::Broadcast { data: None })
-    );
+    assert_eq!(parse(r#"{"type":"broadcast"}"#), Ok(Command::Broadcast { data: None }));
     let data = Some(Payload::Json("null"));
-    assert_eq!(
-        parse(r#"{"type":"broadcast","data":null}"#),
-        Ok(Command::Broadcast { data })
-    );
+    assert_eq!(parse(r#"{"type":"broadcast","data":null}"#), Ok(Command::Broadcast { data }));
 }
 
 #[test]
@@ -108,12 +93,7 @@ fn other_types_are_custom() {
         to: Some("alice".into()),
     };
     assert_eq!(parse(message), Ok(expected));
-    let nameless = Command::Custom {
-        event: "".into(),
-        data: None,
-        room: None,
-        to: None,
-    };
+    let nameless = Command::Custom { event: "".into(), data: None, room: None, to: None };
     assert_eq!(parse("{}"), Ok(nameless));
 }
 
@@ -123,10 +103,7 @@ fn a_numeric_user_is_named_by_its_digits() {
         panic!("custom");
     };
     assert_eq!(to, Some("123".into()));
-    assert_eq!(
-        parse(r#"{"type":"x","to":true}"#),
-        Err(Refusal::InvalidJson)
-    );
+    assert_eq!(parse(r#"{"type":"x","to":true}"#), Err(Refusal::InvalidJson));
 }
 
 #[test]
@@ -192,11 +169,7 @@ fn many_brackets_are_not_depth() {
 
 #[test]
 fn depth_bombs_are_refused() {
-    for bomb in [
-        nested("data", 100_000),
-        nested("unknown", 100_000),
-        "[".repeat(100_000),
-    ] {
+    for bomb in [nested("data", 100_000), nested("unknown", 100_000), "[".repeat(100_000)] {
         assert_eq!(parse(&bomb), Err(Refusal::InvalidJson));
     }
     for open in ["[", r#"{"a":"#] {
@@ -213,12 +186,8 @@ fn raw_takes_everything_as_it_is() {
         (Incoming::Binary(&[0xFF]), Payload::Binary(&[0xFF])),
     ];
     for (message, data) in cases {
-        let expected = Command::Custom {
-            event: RAW_EVENT.into(),
-            data: Some(data),
-            room: None,
-            to: None,
-        };
+        let expected =
+            Command::Custom { event: RAW_EVENT.into(), data: Some(data), room: None, to: None };
         assert_eq!(Dialect::Raw.parse(message), Ok(expected));
     }
 }
@@ -239,16 +208,9 @@ fn model(message: &str) -> Result<(Command<'static>, Option<Value>), Refusal<'st
         _ => Err(Refusal::RoomRequired),
     };
     let command = match event.as_str() {
-        "subscribe" => Command::Subscribe {
-            room: room(&mut fields)?,
-        },
-        "unsubscribe" => Command::Unsubscribe {
-            room: room(&mut fields)?,
-        },
-        "publish" => Command::Publish {
-            room: room(&mut fields)?,
-            data: None,
-        },
+        "subscribe" => Command::Subscribe { room: room(&mut fields)? },
+        "unsubscribe" => Command::Unsubscribe { room: room(&mut fields)? },
+        "publish" => Command::Publish { room: room(&mut fields)?, data: None },
         "broadcast" => Command::Broadcast { data: None },
         "ping" => Command::Ping,
         _ => {
@@ -257,12 +219,7 @@ fn model(message: &str) -> Result<(Command<'static>, Option<Value>), Refusal<'st
                 Some(Value::Number(number)) => Some(number.to_string().into()),
                 to => optional(to)?.map(Cow::Owned),
             };
-            Command::Custom {
-                event: event.into(),
-                data: None,
-                room,
-                to,
-            }
+            Command::Custom { event: event.into(), data: None, room, to }
         }
     };
     Ok((command, data))
@@ -319,15 +276,7 @@ fn value() -> impl Strategy<Value = Value> {
 
 /// An object as text, with known and unknown, plain and escaped, equal keys.
 fn envelope() -> impl Strategy<Value = String> {
-    let key = prop::sample::select(vec![
-        "type",
-        "\\u0074ype",
-        "room",
-        "data",
-        "to",
-        "x",
-        "Type",
-    ]);
+    let key = prop::sample::select(vec!["type", "\\u0074ype", "room", "data", "to", "x", "Type"]);
     let word = prop::sample::select(vec![
         "subscribe",
         "unsubscribe",

@@ -106,19 +106,8 @@ fn events_are_written_in_order_and_spelling() {
         user: None,
     };
     let cases = [
-        (
-            CONNECTED,
-            Event::Connected {
-                client_id: client(),
-            },
-        ),
-        (
-            SUBSCRIBED,
-            Event::Subscribed {
-                room: "room-name",
-                members: 5,
-            },
-        ),
+        (CONNECTED, Event::Connected { client_id: client() }),
+        (SUBSCRIBED, Event::Subscribed { room: "room-name", members: 5 }),
         (UNSUBSCRIBED, Event::Unsubscribed { room: "room-name" }),
         (MESSAGE, message),
         (ERROR, Event::Refused(Refusal::Other("error description"))),
@@ -126,14 +115,11 @@ fn events_are_written_in_order_and_spelling() {
     ];
     for (printed, event) in cases {
         let id = client().to_string();
-        let printed = printed
-            .replace("uuid-string", &id)
-            .replace("sender-uuid", &id);
+        let printed = printed.replace("uuid-string", &id).replace("sender-uuid", &id);
         assert_eq!(without_spaces(&written(&event)), without_spaces(&printed));
         // Besides data nothing is written with spaces.
-        let outside_data = written(&event)
-            .replace(DATA, "")
-            .replace("Connected to WebSocket server", "");
+        let outside_data =
+            written(&event).replace(DATA, "").replace("Connected to WebSocket server", "");
         let outside_data = outside_data.replace("error description", "");
         assert!(!outside_data.contains(char::is_whitespace));
     }
@@ -159,12 +145,7 @@ fn errors_are_worded_as_in_the_table() {
 fn what_a_go_client_marshals_is_understood() {
     // encoding/json escapes these three for HTML.
     let message = r#"{"type":"subscribe","room":"\u003ca\u0026b\u003e"}"#;
-    assert_eq!(
-        parse(message),
-        Ok(Command::Subscribe {
-            room: "<a&b>".into()
-        })
-    );
+    assert_eq!(parse(message), Ok(Command::Subscribe { room: "<a&b>".into() }));
 }
 
 /// Without the spaces between tokens; the order of keys stays.

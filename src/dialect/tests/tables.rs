@@ -56,12 +56,7 @@ fn to_room(room: Option<&str>) -> Event<'_> {
 /// `{action, data}`: the room inside data, a reply by status, events bare.
 fn by_action() -> Envelope {
     Envelope {
-        keys: Keys {
-            event: "action",
-            data: "data",
-            room: "room",
-            to: "to",
-        },
+        keys: Keys { event: "action", data: "data", room: "room", to: "to" },
         commands: &[("subscribe", Verb::Subscribe)],
         room_in_data: Some("room_id"),
         understand: None,
@@ -70,10 +65,7 @@ fn by_action() -> Envelope {
                 parts: &[(r#"{"status":"subscribed","room":"#, Field::Room)],
                 end: "}",
             }),
-            message: Some(&Template {
-                parts: &[("", Field::Data)],
-                end: "",
-            }),
+            message: Some(&Template { parts: &[("", Field::Data)], end: "" }),
             ..NONE
         },
         choose: None,
@@ -85,32 +77,14 @@ fn by_action() -> Envelope {
 fn a_room_can_be_named_inside_data() {
     let envelope = by_action();
     let room = || Ok(Command::Subscribe { room: "w".into() });
+    assert_eq!(parse(&envelope, r#"{"action":"subscribe","data":{"x":[],"room_id":"w"}}"#), room());
     assert_eq!(
-        parse(
-            &envelope,
-            r#"{"action":"subscribe","data":{"x":[],"room_id":"w"}}"#
-        ),
+        parse(&envelope, r#"{"action":"subscribe","room":"w","data":{"room_id":"v"}}"#),
         room()
     );
-    assert_eq!(
-        parse(
-            &envelope,
-            r#"{"action":"subscribe","room":"w","data":{"room_id":"v"}}"#
-        ),
-        room()
-    );
-    for absent in [
-        "",
-        r#","data":{}"#,
-        r#","data":"w""#,
-        r#","data":{"room_id":null}"#,
-    ] {
+    for absent in ["", r#","data":{}"#, r#","data":"w""#, r#","data":{"room_id":null}"#] {
         let message = format!(r#"{{"action":"subscribe"{absent}}}"#);
-        assert_eq!(
-            parse(&envelope, &message),
-            Err(Refusal::RoomRequired),
-            "{message}"
-        );
+        assert_eq!(parse(&envelope, &message), Err(Refusal::RoomRequired), "{message}");
     }
     let number = r#"{"action":"subscribe","data":{"room_id":5}}"#;
     assert_eq!(parse(&envelope, number), Err(Refusal::InvalidJson));
@@ -119,18 +93,9 @@ fn a_room_can_be_named_inside_data() {
 #[test]
 fn events_can_be_bare_or_untold() {
     let envelope = by_action();
-    assert_eq!(
-        written(&envelope, &to_room(Some("r"))).unwrap(),
-        "{\"a\":1}"
-    );
-    let subscribed = Event::Subscribed {
-        room: "w",
-        members: 3,
-    };
-    assert_eq!(
-        written(&envelope, &subscribed).unwrap(),
-        r#"{"status":"subscribed","room":"w"}"#
-    );
+    assert_eq!(written(&envelope, &to_room(Some("r"))).unwrap(), "{\"a\":1}");
+    let subscribed = Event::Subscribed { room: "w", members: 3 };
+    assert_eq!(written(&envelope, &subscribed).unwrap(), r#"{"status":"subscribed","room":"w"}"#);
     assert_eq!(written(&envelope, &Event::Pong), None);
 }
 
@@ -156,29 +121,15 @@ fn by_audience() -> Envelope {
         end: "}",
     };
     const TO_ALL: Template = Template {
-        parts: &[
-            (r#"{"type":"broadcast","payload":"#, Field::Data),
-            (r#","user":"#, Field::User),
-        ],
+        parts: &[(r#"{"type":"broadcast","payload":"#, Field::Data), (r#","user":"#, Field::User)],
         end: "}",
     };
     Envelope {
-        keys: Keys {
-            event: "type",
-            data: "payload",
-            room: "room",
-            to: "to",
-        },
-        commands: &[
-            ("join_room", Verb::Subscribe),
-            ("room_message", Verb::Publish),
-        ],
+        keys: Keys { event: "type", data: "payload", room: "room", to: "to" },
+        commands: &[("join_room", Verb::Subscribe), ("room_message", Verb::Publish)],
         room_in_data: None,
         understand: None,
-        templates: Templates {
-            message: Some(&TO_ALL),
-            ..NONE
-        },
+        templates: Templates { message: Some(&TO_ALL), ..NONE },
         choose: Some(|event| match event {
             Event::Message { room: Some(_), .. } => Some(&TO_ROOM),
             _ => None,
@@ -207,37 +158,19 @@ fn nested_broadcast<'m>(fields: &Fields<'m>) -> Option<Result<Command<'m>, Refus
     let payload = reader::member(data, "payload").map(|payload| Payload::Json(payload.get()));
     Some(match reader::member(data, "room").map(reader::text) {
         None | Some(Ok(None)) => Ok(Command::Broadcast { data: payload }),
-        Some(Ok(Some(room))) => Ok(Command::Publish {
-            room,
-            data: payload,
-        }),
+        Some(Ok(Some(room))) => Ok(Command::Publish { room, data: payload }),
         Some(Err(refusal)) => Err(refusal),
     })
 }
 
 #[test]
 fn a_hook_can_understand_nested_commands() {
-    let envelope = Envelope {
-        understand: Some(nested_broadcast),
-        ..by_audience()
-    };
-    let envelope = Envelope {
-        keys: Keys {
-            data: "data",
-            ..envelope.keys
-        },
-        ..envelope
-    };
+    let envelope = Envelope { understand: Some(nested_broadcast), ..by_audience() };
+    let envelope = Envelope { keys: Keys { data: "data", ..envelope.keys }, ..envelope };
     let data = Some(Payload::Json("{ }"));
     assert_eq!(
-        parse(
-            &envelope,
-            r#"{"type":"broadcast","data":{"room":"r","payload":{ }}}"#
-        ),
-        Ok(Command::Publish {
-            room: "r".into(),
-            data
-        }),
+        parse(&envelope, r#"{"type":"broadcast","data":{"room":"r","payload":{ }}}"#),
+        Ok(Command::Publish { room: "r".into(), data }),
     );
     assert_eq!(
         parse(&envelope, r#"{"type":"broadcast","data":{"payload":{ }}}"#),

@@ -8,13 +8,7 @@ use super::{AT, client, written};
 use crate::dialect::{Dialect, Encoding, Event, Payload, Refusal, Stamp, json};
 
 fn message<'a>(room: Option<&'a str>, data: Option<Payload<'a>>) -> Event<'a> {
-    Event::Message {
-        event: "message",
-        room,
-        data,
-        from: None,
-        user: None,
-    }
+    Event::Message { event: "message", room, data, from: None, user: None }
 }
 
 fn read(text: &str) -> Value {
@@ -23,10 +17,7 @@ fn read(text: &str) -> Value {
 
 #[test]
 fn what_an_event_does_not_have_is_left_out() {
-    assert_eq!(
-        written(&message(None, None)),
-        r#"{"type":"message","timestamp":1234567890123}"#
-    );
+    assert_eq!(written(&message(None, None)), r#"{"type":"message","timestamp":1234567890123}"#);
     assert_eq!(
         written(&message(None, Some(Payload::Json("[ ]")))),
         r#"{"type":"message","data":[ ],"timestamp":1234567890123}"#,
@@ -47,13 +38,7 @@ fn what_an_event_does_not_have_is_left_out() {
 
 #[test]
 fn a_message_without_a_name_is_a_message() {
-    let event = Event::Message {
-        event: "",
-        room: None,
-        data: None,
-        from: None,
-        user: None,
-    };
+    let event = Event::Message { event: "", room: None, data: None, from: None, user: None };
     assert_eq!(written(&event), written(&message(None, None)));
 }
 
@@ -95,13 +80,8 @@ fn integers_have_all_their_digits() {
 fn raw_tells_data_and_nothing_else() {
     let mut out = BytesMut::from("before");
     for event in [
-        Event::Connected {
-            client_id: client(),
-        },
-        Event::Subscribed {
-            room: "r",
-            members: 1,
-        },
+        Event::Connected { client_id: client() },
+        Event::Subscribed { room: "r", members: 1 },
         Event::Unsubscribed { room: "r" },
         Event::Refused(Refusal::UnknownType),
         Event::Pong,
@@ -123,11 +103,7 @@ fn raw_tells_data_and_nothing_else() {
 }
 
 fn any_text() -> impl Strategy<Value = String> {
-    prop_oneof![
-        any::<String>(),
-        "[ -~]{0,40}",
-        "[\\x00-\\x1F\"\\\\/a\\x7Fé😀]{0,40}"
-    ]
+    prop_oneof![any::<String>(), "[ -~]{0,40}", "[\\x00-\\x1F\"\\\\/a\\x7Fé😀]{0,40}"]
 }
 
 proptest! {

@@ -25,11 +25,7 @@ fn read(bytes: &[u8], size: usize, role: Role) -> (Vec<Frame>, Option<(ProtocolE
                 Ok(None) => break,
                 Ok(Some(Step::Header(Header { fin, opcode, .. }))) => {
                     let payload = Vec::new();
-                    frames.push(Frame {
-                        fin,
-                        opcode,
-                        payload,
-                    });
+                    frames.push(Frame { fin, opcode, payload });
                 }
                 Ok(Some(Step::Payload { bytes, .. })) => {
                     frames.last_mut().unwrap().payload.extend_from_slice(bytes);
@@ -62,29 +58,16 @@ fn any_size_of_piece_gives_the_frames_that_were_written() {
     for (fin, opcode, payload) in conversation() {
         write_masked(&mut from_client, fin, opcode, KEY, &payload);
         write_unmasked(&mut from_server, fin, opcode, &payload);
-        want.push(Frame {
-            fin,
-            opcode,
-            payload,
-        });
+        want.push(Frame { fin, opcode, payload });
     }
     for size in [1, 2, 3, 5, 7, 13, 14, 15, 64, 4096, usize::MAX >> 1] {
-        assert_eq!(
-            read(&from_client, size, Role::Server),
-            (want_of(&want), None)
-        );
-        assert_eq!(
-            read(&from_server, size, Role::Client),
-            (want_of(&want), None)
-        );
+        assert_eq!(read(&from_client, size, Role::Server), (want_of(&want), None));
+        assert_eq!(read(&from_server, size, Role::Client), (want_of(&want), None));
     }
 }
 
 fn want_of(frames: &[Frame]) -> Vec<Frame> {
-    let copy = |frame: &Frame| Frame {
-        payload: frame.payload.clone(),
-        ..*frame
-    };
+    let copy = |frame: &Frame| Frame { payload: frame.payload.clone(), ..*frame };
     frames.iter().map(copy).collect()
 }
 
@@ -95,14 +78,8 @@ fn frames_out_of_order_are_refused_at_their_first_byte() {
         (&[0x80], ProtocolError::ContinuationUnexpected),
         (&[0x81, 0, 0x80], ProtocolError::ContinuationUnexpected),
         (&[0x01, 0, 0x81], ProtocolError::ContinuationExpected),
-        (
-            &[0x02, 0, 0x89, 0, 0x02],
-            ProtocolError::ContinuationExpected,
-        ),
-        (
-            &[0x02, 0, 0x80, 0, 0x80],
-            ProtocolError::ContinuationUnexpected,
-        ),
+        (&[0x02, 0, 0x89, 0, 0x02], ProtocolError::ContinuationExpected),
+        (&[0x02, 0, 0x80, 0, 0x80], ProtocolError::ContinuationUnexpected),
     ] {
         let (_, refused) = read(bytes, 1, Role::Client);
         assert_eq!(refused, Some((error, bytes.len())), "{bytes:x?}");
@@ -139,18 +116,8 @@ fn an_empty_payload_still_ends() {
     let mut deframer = Deframer::new(Role::Client);
     let mut bytes = [0x81, 0];
     let mut input = &mut bytes[..];
-    assert!(matches!(
-        deframer.next(&mut input),
-        Ok(Some(Step::Header(_)))
-    ));
+    assert!(matches!(deframer.next(&mut input), Ok(Some(Step::Header(_)))));
     let step = deframer.next(&mut input);
-    assert!(matches!(
-        step,
-        Ok(Some(Step::Payload {
-            bytes: [],
-            end: true,
-            ..
-        }))
-    ));
+    assert!(matches!(step, Ok(Some(Step::Payload { bytes: [], end: true, .. }))));
     assert!(deframer.is_idle());
 }

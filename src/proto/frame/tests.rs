@@ -1,12 +1,7 @@
 use super::*;
 
 fn header(opcode: Opcode, fin: bool, mask: Option<[u8; 4]>, len: u64) -> Header {
-    Header {
-        fin,
-        opcode,
-        mask,
-        len,
-    }
+    Header { fin, opcode, mask, len }
 }
 
 /// Decodes each beginning of `bytes`: the shortest one with an answer gives it.
@@ -40,17 +35,11 @@ fn the_examples_of_rfc_6455_section_5_7() {
     let masked = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
     assert_eq!(client(masked), (header(Text, true, Some(KEY), 5), 6));
     assert_eq!(server(b"\x01\x03Hel"), (header(Text, false, None, 3), 2));
-    assert_eq!(
-        server(b"\x80\x02lo"),
-        (header(Continuation, true, None, 2), 2)
-    );
+    assert_eq!(server(b"\x80\x02lo"), (header(Continuation, true, None, 2), 2));
     assert_eq!(server(b"\x89\x05Hello"), (header(Ping, true, None, 5), 2));
     let pong = b"\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
     assert_eq!(client(pong), (header(Pong, true, Some(KEY), 5), 6));
-    assert_eq!(
-        server(b"\x82\x7E\x01\x00"),
-        (header(Binary, true, None, 256), 4)
-    );
+    assert_eq!(server(b"\x82\x7E\x01\x00"), (header(Binary, true, None, 256), 4));
     let large = b"\x82\x7F\x00\x00\x00\x00\x00\x01\x00\x00";
     assert_eq!(server(large), (header(Binary, true, None, 65536), 10));
 
@@ -95,11 +84,7 @@ fn reserved_bits_are_refused_at_the_first_byte() {
 #[test]
 fn reserved_opcodes_are_refused_at_the_first_byte() {
     for opcode in [3, 4, 5, 6, 7, 0xB, 0xC, 0xD, 0xE, 0xF] {
-        refused(
-            &[0x80 | opcode],
-            Role::Server,
-            ProtocolError::ReservedOpcode(opcode),
-        );
+        refused(&[0x80 | opcode], Role::Server, ProtocolError::ReservedOpcode(opcode));
     }
 }
 
@@ -107,21 +92,9 @@ fn reserved_opcodes_are_refused_at_the_first_byte() {
 fn control_frames_are_short_and_whole() {
     for opcode in [0x8, 0x9, 0xA] {
         refused(&[opcode], Role::Server, ProtocolError::ControlFragmented);
-        refused(
-            &[0x80 | opcode, 126],
-            Role::Client,
-            ProtocolError::ControlTooLong,
-        );
-        refused(
-            &[0x80 | opcode, 0xFF],
-            Role::Server,
-            ProtocolError::ControlTooLong,
-        );
-        assert!(
-            decode(&[0x80 | opcode, 125], Role::Client)
-                .unwrap()
-                .is_some()
-        );
+        refused(&[0x80 | opcode, 126], Role::Client, ProtocolError::ControlTooLong);
+        refused(&[0x80 | opcode, 0xFF], Role::Server, ProtocolError::ControlTooLong);
+        assert!(decode(&[0x80 | opcode, 125], Role::Client).unwrap().is_some());
     }
 }
 
@@ -143,25 +116,14 @@ fn lengths_that_a_shorter_form_could_hold_are_refused() {
 
 #[test]
 fn a_length_of_64_bits_is_refused_at_its_first_byte() {
-    refused(
-        &[0x82, 127, 0x80],
-        Role::Client,
-        ProtocolError::LengthTooLarge,
-    );
-    refused(
-        &[0x82, 0xFF, 0xFF],
-        Role::Server,
-        ProtocolError::LengthTooLarge,
-    );
+    refused(&[0x82, 127, 0x80], Role::Client, ProtocolError::LengthTooLarge);
+    refused(&[0x82, 0xFF, 0xFF], Role::Server, ProtocolError::LengthTooLarge);
 }
 
 #[test]
 fn control_frames_are_cut_at_125_bytes() {
     assert_eq!(&*encode_control(Opcode::Ping, b""), [0x89, 0]);
-    assert_eq!(
-        &*encode_control(Opcode::Close, b"\x03\xE8"),
-        b"\x88\x02\x03\xE8"
-    );
+    assert_eq!(&*encode_control(Opcode::Close, b"\x03\xE8"), b"\x88\x02\x03\xE8");
     let long = encode_control(Opcode::Pong, &[7; 300]);
     assert_eq!((long.len(), long[1]), (127, 125));
 }

@@ -1,9 +1,6 @@
 use super::*;
 
-const LIMITS: HeadLimits = HeadLimits {
-    head_bytes: 1024,
-    headers: 16,
-};
+const LIMITS: HeadLimits = HeadLimits { head_bytes: 1024, headers: 16 };
 
 /// RFC 6455 section 1.3.
 const REQUEST: &str = "GET /chat HTTP/1.1\r\n\
@@ -37,10 +34,7 @@ fn the_example_of_rfc_6455_section_1_3() {
     assert!(head.wants_websocket());
 
     let upgrade = head.upgrade().unwrap();
-    assert_eq!(
-        upgrade.protocols().collect::<Vec<_>>(),
-        ["chat", "superchat"]
-    );
+    assert_eq!(upgrade.protocols().collect::<Vec<_>>(), ["chat", "superchat"]);
     let mut response = Vec::new();
     write_accept(&mut response, upgrade.key, upgrade.protocols().next());
     let want = "HTTP/1.1 101 Switching Protocols\r\n\
@@ -87,11 +81,7 @@ fn the_end_is_where_the_parser_sees_it() {
 fn targets_are_split_into_path_and_query() {
     for (target, path, query) in [
         ("/", "/", None),
-        (
-            "/ws/pubsub?token=a&b=%20?",
-            "/ws/pubsub",
-            Some("token=a&b=%20?"),
-        ),
+        ("/ws/pubsub?token=a&b=%20?", "/ws/pubsub", Some("token=a&b=%20?")),
         ("/ws?", "/ws", Some("")),
         ("http://host:80/ws?a", "/ws", Some("a")),
         ("ws://host", "/", None),
@@ -106,10 +96,7 @@ fn targets_are_split_into_path_and_query() {
 
 #[test]
 fn heads_beyond_the_limits_are_refused() {
-    let limits = |head_bytes, headers| HeadLimits {
-        head_bytes,
-        headers,
-    };
+    let limits = |head_bytes, headers| HeadLimits { head_bytes, headers };
     let bytes = REQUEST.as_bytes();
     assert!(parse(bytes, &limits(bytes.len(), 7)).unwrap().is_some());
     let long = parse(bytes, &limits(bytes.len() - 1, 7));
@@ -126,22 +113,10 @@ fn what_is_not_http_is_refused() {
     for (bytes, error) in [
         (&b"\x16\x03\x01\x02"[..], HandshakeError::RequestLineInvalid),
         (b"GET / HTTP/2.0\r\n\r\n", HandshakeError::HttpVersion),
-        (
-            b"GET /\x01 HTTP/1.1\r\n\r\n",
-            HandshakeError::RequestLineInvalid,
-        ),
-        (
-            b"GET / HTTP/1.1\r\na b: c\r\n\r\n",
-            HandshakeError::HeaderInvalid,
-        ),
-        (
-            b"GET / HTTP/1.1\r\na: b\r\n c\r\n\r\n",
-            HandshakeError::HeaderInvalid,
-        ),
-        (
-            b"GET / HTTP/1.1\r\na: \x00\r\n\r\n",
-            HandshakeError::HeaderInvalid,
-        ),
+        (b"GET /\x01 HTTP/1.1\r\n\r\n", HandshakeError::RequestLineInvalid),
+        (b"GET / HTTP/1.1\r\na b: c\r\n\r\n", HandshakeError::HeaderInvalid),
+        (b"GET / HTTP/1.1\r\na: b\r\n c\r\n\r\n", HandshakeError::HeaderInvalid),
+        (b"GET / HTTP/1.1\r\na: \x00\r\n\r\n", HandshakeError::HeaderInvalid),
     ] {
         assert_eq!(parse(bytes, &LIMITS).unwrap_err(), error, "{bytes:?}");
     }
@@ -182,10 +157,9 @@ fn upgrade_lists_websocket() {
 #[test]
 fn connection_lists_upgrade() {
     let line = "Connection: Upgrade\r\n";
-    for good in [
-        "Connection: keep-alive, Upgrade\r\n",
-        "Connection: keep-alive\r\nConnection:upgrade \r\n",
-    ] {
+    for good in
+        ["Connection: keep-alive, Upgrade\r\n", "Connection: keep-alive\r\nConnection:upgrade \r\n"]
+    {
         assert_eq!(verdict(line, good), Ok(()), "{good}");
     }
     for bad in ["", "Connection: keep-alive\r\n", "Connection: upgraded\r\n"] {
@@ -198,13 +172,7 @@ fn the_version_is_13() {
     let line = "Sec-WebSocket-Version: 13\r\n";
     let version = |value: &str| format!("Sec-WebSocket-Version: {value}\r\n");
     let twice = version("13") + &version("13");
-    for bad in [
-        "",
-        &version("8"),
-        &version("013"),
-        &version("13, 8"),
-        &twice,
-    ] {
+    for bad in ["", &version("8"), &version("013"), &version("13, 8"), &twice] {
         let refused = verdict(line, bad);
         assert_eq!(refused, Err(HandshakeError::VersionUnsupported), "{bad}");
     }
@@ -217,11 +185,8 @@ fn there_is_one_key_of_16_bytes() {
     assert_eq!(verdict(line, ""), Err(HandshakeError::KeyMissing));
     let twice = [line, line].concat();
     assert_eq!(verdict(line, &twice), Err(HandshakeError::KeyRepeated));
-    for good in [
-        "AAAAAAAAAAAAAAAAAAAAAA==",
-        "x3JJHMbDL1EzLkh9GBhXDw==",
-        "+/+/+/+/+/+/+/+/+/+/+w==",
-    ] {
+    for good in ["AAAAAAAAAAAAAAAAAAAAAA==", "x3JJHMbDL1EzLkh9GBhXDw==", "+/+/+/+/+/+/+/+/+/+/+w=="]
+    {
         assert_eq!(verdict(line, &key(good)), Ok(()), "{good}");
     }
     for bad in [
@@ -246,10 +211,7 @@ fn protocols_are_tokens_in_the_order_of_the_client() {
     let lists = "Sec-WebSocket-Protocol: b ,, shardcast.raw\r\nsec-websocket-protocol: a\r\n";
     let request = REQUEST.replace(line, lists);
     let upgrade = head(&request).upgrade().unwrap();
-    assert_eq!(
-        upgrade.protocols().collect::<Vec<_>>(),
-        ["b", "shardcast.raw", "a"]
-    );
+    assert_eq!(upgrade.protocols().collect::<Vec<_>>(), ["b", "shardcast.raw", "a"]);
 
     assert_eq!(verdict(line, ""), Ok(()));
     for bad in ["a b", "a, b/c", "é", "\"a\""] {

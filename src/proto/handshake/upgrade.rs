@@ -27,11 +27,7 @@ impl<'h> Upgrade<'h> {
         if head.minor < 1 {
             return Err(HandshakeError::HttpVersion);
         }
-        only(
-            head.values("host"),
-            HandshakeError::HostMissing,
-            HandshakeError::HostRepeated,
-        )?;
+        only(head.values("host"), HandshakeError::HostMissing, HandshakeError::HostRepeated)?;
         if !head.wants_websocket() {
             return Err(HandshakeError::UpgradeMissing);
         }

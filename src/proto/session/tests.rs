@@ -3,10 +3,7 @@ use proptest::{prelude::*, sample};
 use super::*;
 use crate::proto::frame::write_masked;
 
-const LIMITS: MessageLimits = MessageLimits {
-    message_bytes: 70_000,
-    frames_per_message: 4,
-};
+const LIMITS: MessageLimits = MessageLimits { message_bytes: 70_000, frames_per_message: 4 };
 const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
 /// A [`Received`] that owns what it says.
@@ -42,11 +39,7 @@ struct Reading {
 
 /// Reads `bytes` in pieces as long as `sizes` says, over and over.
 fn read(bytes: &[u8], sizes: &[usize], limits: &MessageLimits) -> Reading {
-    let mut reading = Reading {
-        received: Vec::new(),
-        error: None,
-        session: Session::new(),
-    };
+    let mut reading = Reading { received: Vec::new(), error: None, session: Session::new() };
     let mut bytes = bytes.to_vec();
     let mut rest = &mut bytes[..];
     let mut given = 0;
@@ -155,11 +148,7 @@ fn control_frames_come_between_fragments_in_their_place() {
     bytes.extend(frame(false, Opcode::Continuation, b""));
     bytes.extend(frame(true, Opcode::Pong, b""));
     bytes.extend(frame(true, Opcode::Continuation, b"b"));
-    let want = [
-        Owned::Ping(vec![7; 125]),
-        Owned::Pong(vec![]),
-        Owned::Binary(b"ab".to_vec()),
-    ];
+    let want = [Owned::Ping(vec![7; 125]), Owned::Pong(vec![]), Owned::Binary(b"ab".to_vec())];
     for reading in [whole(&bytes), bytewise(&bytes)] {
         assert_eq!(reading.received, want);
         assert!(reading.session.is_idle());
@@ -186,14 +175,8 @@ fn close_ends_the_reading_and_frees_what_was_kept() {
 fn rules_of_close_payloads_hold() {
     use ProtocolError::{CloseCodeInvalid, CloseReasonInvalid, CloseTooShort};
     refused(&frame(true, Opcode::Close, b"\x03"), CloseTooShort);
-    refused(
-        &frame(true, Opcode::Close, b"\x03\xED"),
-        CloseCodeInvalid(1005),
-    );
-    refused(
-        &frame(true, Opcode::Close, b"\x03\xE8\xFF"),
-        CloseReasonInvalid,
-    );
+    refused(&frame(true, Opcode::Close, b"\x03\xED"), CloseCodeInvalid(1005));
+    refused(&frame(true, Opcode::Close, b"\x03\xE8\xFF"), CloseReasonInvalid);
 }
 
 #[test]
@@ -227,10 +210,7 @@ fn a_message_may_have_so_many_frames_and_no_more() {
     bytes.extend(frame(false, Opcode::Continuation, b"3"));
     let mut four = bytes.clone();
     four.extend(frame(true, Opcode::Continuation, b"4"));
-    assert_eq!(
-        whole(&four).received.last(),
-        Some(&Owned::Text("1234".into()))
-    );
+    assert_eq!(whole(&four).received.last(), Some(&Owned::Text("1234".into())));
     bytes.extend(frame(false, Opcode::Continuation, b"4"));
     bytes.extend(&frame(true, Opcode::Continuation, b"5")[..6]);
     refused(&bytes, ProtocolError::TooManyFrames);
@@ -244,15 +224,9 @@ const BAD_TEXT: &[u8] = b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xf4\x90\x
 fn bad_text_in_fragments_fails_with_its_fragment() {
     let mut bytes = frame(false, Opcode::Text, &BAD_TEXT[..11]);
     bytes.extend(frame(false, Opcode::Continuation, &BAD_TEXT[11..15]));
-    assert_eq!(
-        whole(&bytes).error,
-        Some((ProtocolError::InvalidUtf8, bytes.len()))
-    );
+    assert_eq!(whole(&bytes).error, Some((ProtocolError::InvalidUtf8, bytes.len())));
     let at = bytes.len() - 2; // 80 80 need not arrive
-    assert_eq!(
-        bytewise(&bytes).error,
-        Some((ProtocolError::InvalidUtf8, at))
-    );
+    assert_eq!(bytewise(&bytes).error, Some((ProtocolError::InvalidUtf8, at)));
 }
 
 #[test]
@@ -267,10 +241,7 @@ fn bad_text_in_pieces_fails_at_its_first_bad_byte() {
 
 #[test]
 fn text_cut_inside_its_last_character_is_refused() {
-    refused(
-        &frame(true, Opcode::Text, &BAD_TEXT[..12]),
-        ProtocolError::InvalidUtf8,
-    );
+    refused(&frame(true, Opcode::Text, &BAD_TEXT[..12]), ProtocolError::InvalidUtf8);
     let mut bytes = frame(false, Opcode::Text, b"\xE2\x82");
     bytes.extend(frame(true, Opcode::Continuation, b""));
     refused(&bytes, ProtocolError::InvalidUtf8);
@@ -286,16 +257,7 @@ fn a_claimed_length_costs_nothing() {
 /// A frame as a test might send it, most often a lawful one.
 fn any_frame() -> impl Strategy<Value = (bool, Opcode, Vec<u8>)> {
     use Opcode::{Binary, Close, Continuation, Ping, Pong, Text};
-    let opcodes = vec![
-        Text,
-        Text,
-        Binary,
-        Continuation,
-        Continuation,
-        Ping,
-        Pong,
-        Close,
-    ];
+    let opcodes = vec![Text, Text, Binary, Continuation, Continuation, Ping, Pong, Close];
     let text = sample::select(vec!["", "hello", "κόσμε", "a € and a 😀", "0123456789"]);
     let payload = prop_oneof![
         6 => (text, 0..30usize).prop_map(|(text, times)| text.repeat(times).into_bytes()),

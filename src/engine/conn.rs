@@ -1,0 +1,256 @@
+//! A connection in the hands of a handler: everything that a handler can do,
+//! each effect visible at once and sent at the end of the turn.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use serde_json::Value;
+
+use super::{
+    core::{Core, write_whole},
+    disconnect::Disconnect,
+    handler::{HandlerError, HandlerResult},
+    info::ConnInfo,
+    limits::SlowPolicy,
+    mail::{Letter, Mail},
+    publish::{Outgoing, Target, to_data},
+};
+use crate::{
+    dialect::{Dialect, Event, Payload},
+    id::{ClientId, ConnId},
+    proto::frame::Opcode,
+    publication::Data,
+};
+
+/// The connection that a hook or handler is called for, and through it the
+/// whole engine: rooms, users, everyone, and any other connection.
+///
+/// Nothing here blocks. What is sent leaves at the end of the shard's turn, in
+/// the order of the calls.
+pub struct Conn<'a> {
+    core: &'a mut Core,
+    id: ConnId,
+}
+
+impl<'a> Conn<'a> {
+    /// The connection must be in the arena.
+    pub(crate) fn new(core: &'a mut Core, id: ConnId) -> Self {
+        debug_assert!(core.get(id).is_some());
+        Self { core, id }
+    }
+
+    fn slot(&self) -> u32 {
+        self.id.slot()
+    }
+
+    fn state(&self) -> &super::connection::Connection {
+        &self.core.connections[self.slot() as usize]
+    }
+
+    /// Its identity within this process.
+    pub fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// The identity by which clients know it.
+    pub fn client_id(&self) -> ClientId {
+        self.core.client_id(self.id)
+    }
+
+    /// The peer's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.state().peer.address()
+    }
+
+    /// The wire format that it speaks.
+    pub fn dialect(&self) -> Dialect {
+        self.state().dialect
+    }
+
+    /// What there is to know about it, as a value to keep.
+    pub fn info(&self) -> ConnInfo {
+        ConnInfo::of(self.core, self.id)
+    }
+
+    /// The user on whose behalf it acts.
+    pub fn user(&self) -> Option<&str> {
+        self.state().user()
+    }
+
+    /// Makes it act on behalf of `user`, instead of whom it did before: what is
+    /// sent to that user reaches it from now on.
+    ///
+    /// # Errors
+    /// If the name is empty or longer than [`Limits::name_bytes`](super::limits::Limits::name_bytes).
+    pub fn set_user(&mut self, user: &str) -> HandlerResult {
+        self.core.set_user(self.id, user).map_err(HandlerError::Refused)
+    }
+
+    /// What was remembered under `key`.
+    pub fn metadata(&self, key: &str) -> Option<&Value> {
+        self.state().extra.as_ref()?.metadata.get(key)
+    }
+
+    /// Remembers `value` under `key` for as long as the connection lives.
+    pub fn set_metadata(&mut self, key: &str, value: impl Into<Value>) {
+        let extra = self.core.connections[self.id.slot() as usize].extra();
+        extra.metadata.insert(key.into(), value.into());
+    }
+
+    /// Chooses what happens when it takes its messages too slowly.
+    pub fn set_slow_policy(&mut self, policy: SlowPolicy) {
+        self.core.connections[self.id.slot() as usize].policy = policy;
+    }
+
+    /// Makes it a member of `room`; joining twice is the same as once.
+    ///
+    /// # Errors
+    /// If the name is empty or too long, the room is full, or the connection is
+    /// in as many rooms as it may be in.
+    pub fn join(&mut self, room: &str) -> HandlerResult {
+        let joined = self.core.join(self.id, Target::Room(room));
+        joined.map(drop).map_err(HandlerError::Refused)
+    }
+
+    /// Ends its membership in `room`. Returns whether there was one.
+    pub fn leave(&mut self, room: &str) -> bool {
+        self.core.leave(self.id, Target::Room(room))
+    }
+
+    /// Ends its membership in every room.
+    pub fn leave_all(&mut self) {
+        for room in self.rooms() {
+            self.core.leave(self.id, Target::Room(&room));
+        }
+    }
+
+    /// Whether it is a member of `room`.
+    pub fn is_in(&self, room: &str) -> bool {
+        self.core.membership(self.slot(), Target::Room(room)).is_some()
+    }
+
+    /// The rooms that it is in, in the order in which it joined them.
+    pub fn rooms(&self) -> Vec<Arc<str>> {
+        self.core.rooms_of(self.slot()).cloned().collect()
+    }
+
+    /// How many members `room` has, on all shards.
+    pub fn members(&self, room: &str) -> usize {
+        let space = Target::Room(room).space();
+        let found = self.core.common.directory.find(space, room);
+        found.map_or(0, |shared| shared.members())
+    }
+
+    /// Sends it an event.
+    pub fn emit<'d>(&mut self, event: &str, data: impl Into<Option<Payload<'d>>>) {
+        let data = data.into();
+        let message = Event::Message { event, room: None, data, from: None, user: None };
+        self.core.tell(self.slot(), &message);
+    }
+
+    /// Sends it a text message as it is, without its dialect's envelope.
+    pub fn send_text(&mut self, text: &str) {
+        self.send_whole(Opcode::Text, text.as_bytes());
+    }
+
+    /// Sends it a binary message as it is, without its dialect's envelope.
+    pub fn send_binary(&mut self, bytes: &[u8]) {
+        self.send_whole(Opcode::Binary, bytes);
+    }
+
+    fn send_whole(&mut self, opcode: Opcode, payload: &[u8]) {
+        self.core.write_direct(self.slot(), |out| write_whole(out, opcode, payload));
+        self.core.stats.direct_messages += 1;
+    }
+
+    /// Tells it that a request was refused, in its dialect's form of an error.
+    pub fn refuse(&mut self, error: &HandlerError) {
+        self.core.tell(self.slot(), &Event::Refused(error.refusal()));
+    }
+
+    /// To the members of `room`, the connection itself included if it is one.
+    pub fn to<'c>(&'c mut self, room: &'c str) -> To<'c> {
+        To::new(self.core, self.id, Target::Room(room))
+    }
+
+    /// To every connection of `user`, on all shards.
+    pub fn to_user<'c>(&'c mut self, user: &'c str) -> To<'c> {
+        To::new(self.core, self.id, Target::User(user))
+    }
+
+    /// To every connection, the connection itself included.
+    pub fn to_everyone(&mut self) -> To<'_> {
+        To::new(self.core, self.id, Target::Everyone)
+    }
+
+    /// Sends an event to one other connection, if it still exists.
+    pub fn send_to<'d>(&mut self, to: ConnId, event: &str, data: impl Into<Option<Payload<'d>>>) {
+        let data = data.into();
+        if to.shard() == self.core.shard {
+            if self.core.get(to).is_some_and(|connection| connection.takes_messages()) {
+                let message = Event::Message { event, room: None, data, from: None, user: None };
+                self.core.tell(to.slot(), &message);
+            }
+        } else if self.core.common.all_shards() >> to.shard() & 1 == 1 {
+            let letter = Letter { to, event: event.into(), data: to_data(data) };
+            self.core.outbound.push((1 << to.shard(), Mail::Send(Box::new(letter))));
+        }
+    }
+
+    /// Closes it, after what was sent before, with a code and a reason (RFC 6455
+    /// section 7.4). It hears nothing more from its peer but the answering Close.
+    pub fn close(&mut self, code: u16, reason: &str) {
+        let reason = reason.to_owned().into();
+        self.core.disconnect(self.id, Disconnect::Requested { code, reason });
+    }
+}
+
+/// A message on its way to several connections; [`To::emit`] sends it.
+#[must_use = "nothing is sent before `emit`"]
+pub struct To<'c> {
+    core: &'c mut Core,
+    from: ConnId,
+    target: Target<'c>,
+    except: Option<ConnId>,
+    key: Option<&'c str>,
+}
+
+impl<'c> To<'c> {
+    fn new(core: &'c mut Core, from: ConnId, target: Target<'c>) -> Self {
+        Self { core, from, target, except: None, key: None }
+    }
+
+    /// To all but the connection that sends it.
+    pub fn except_self(mut self) -> Self {
+        self.except = Some(self.from);
+        self
+    }
+
+    /// Lets it replace an older message of the same key and room in the queue of
+    /// a slow connection with the policy
+    /// [`Conflate`](super::limits::SlowPolicy::Conflate).
+    pub fn key(mut self, key: &'c str) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Sends `event` with `data`. The receivers are told who sent it.
+    pub fn emit<'d>(self, event: &str, data: impl Into<Option<Payload<'d>>>) {
+        let Self { core, from, target, except, key } = self;
+        let user = core.connections[from.slot() as usize].user().map(str::to_owned);
+        let message = Outgoing {
+            event,
+            data: data.into(),
+            from: Some(core.client_id(from)),
+            user: user.as_deref(),
+            except,
+            key,
+        };
+        core.publish(target, &message);
+    }
+}
+
+impl<'a> From<&'a Data> for Option<Payload<'a>> {
+    fn from(data: &'a Data) -> Self {
+        super::publish::to_payload(data)
+    }
+}

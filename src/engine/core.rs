@@ -1,0 +1,363 @@
+//! The state of one shard's engine and the operations on it that no handler
+//! sees. What comes in goes through `engine::input`, what goes out through
+//! `engine::flush`; this file is what both stand on.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use slab::Slab;
+
+use super::{
+    admission::{Admission, Admit},
+    connection::{Connection, Control, NONE},
+    directory::Directory,
+    disconnect::Disconnect,
+    lag::order_of_direct,
+    limits::Limits,
+    mail::Mail,
+    rooms::Rooms,
+    stats::Stats,
+    timers::{TICK_MS, Tick, Wheel},
+};
+use crate::{
+    dialect::{Dialect, Encoding, Event, Stamp},
+    id::{ClientId, ConnId},
+    proto::frame::{self, Opcode},
+};
+
+/// The time of a turn, taken once by the shard and handed down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds since the engine's start, by the monotonic clock.
+    pub since_start_ms: u64,
+    /// Milliseconds of Unix time.
+    pub unix_ms: u64,
+}
+
+impl Now {
+    pub(crate) fn tick(self) -> Tick {
+        (self.since_start_ms / TICK_MS) as Tick
+    }
+}
+
+/// What all shards of a process share.
+#[derive(Debug)]
+pub(crate) struct Common {
+    /// Random per process: tells this process's client ids from another's.
+    pub(crate) node: u64,
+    pub(crate) limits: Limits,
+    pub(crate) directory: Directory,
+    pub(crate) admission: Admission,
+    /// The dialect of a path that names none.
+    pub(crate) dialect: Dialect,
+    /// The path of upgrades, without a slash at its end.
+    pub(crate) path: String,
+    /// How many shards there are, from 1 to 64.
+    pub(crate) shards: usize,
+}
+
+impl Common {
+    pub(crate) fn new(
+        node: u64,
+        limits: Limits,
+        dialect: Dialect,
+        path: &str,
+        shards: usize,
+    ) -> Self {
+        debug_assert!((1..=Limits::SHARDS).contains(&shards));
+        let admission = Admission::new(
+            limits.connections,
+            limits.connections_per_address,
+            limits.refusals_at_once,
+        );
+        Self {
+            node,
+            directory: Directory::new(),
+            admission,
+            dialect,
+            path: path.trim_end_matches('/').to_owned(),
+            limits,
+            shards,
+        }
+    }
+
+    /// One bit for each shard.
+    pub(crate) fn all_shards(&self) -> u64 {
+        u64::MAX >> (Limits::SHARDS - self.shards)
+    }
+}
+
+/// A direct send of this turn: a run of [`Core::direct`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DirectRun {
+    /// How many publications the shard had accepted before it.
+    pub(crate) published: u64,
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+    /// The connection's next run, or [`NONE`].
+    pub(crate) next: u32,
+}
+
+/// What a shard shall do with a socket once everything has been flushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Close the sending side.
+    Shutdown(ConnId),
+    /// Close it.
+    Close(ConnId),
+    /// Give it away alive, with the bytes that have been received of it.
+    HandOff(ConnId, Vec<u8>),
+}
+
+/// The state of one shard's engine.
+pub(crate) struct Core {
+    pub(crate) shard: u8,
+    pub(crate) common: Arc<Common>,
+    pub(crate) now: Now,
+    pub(crate) connections: Slab<Connection>,
+    next_generation: u32,
+    pub(crate) rooms: Rooms,
+    /// Publications accepted so far: each has this number as its sequence.
+    pub(crate) sequence: u64,
+    /// The bytes of this turn's direct sends, one behind the other.
+    pub(crate) direct: BytesMut,
+    pub(crate) runs: Vec<DirectRun>,
+    /// Connections with direct sends or something else to look at in the flush.
+    pub(crate) ready: Vec<u32>,
+    /// Bytes appended to rooms' logs since the last flush.
+    pub(crate) logged: usize,
+    pub(crate) wheel: Wheel,
+    pub(crate) stats: Stats,
+    /// For other shards: a bit for each, and what they get.
+    pub(crate) outbound: Vec<(u64, Mail)>,
+    pub(crate) orders: Vec<Order>,
+    /// Whether handlers want to hear of joins and leaves.
+    pub(crate) watch_rooms: bool,
+    /// Joins and leaves that the hooks have not heard of.
+    pub(crate) moves: Vec<Move>,
+    /// Connections that are open no more and whose hook must be called.
+    pub(crate) departures: Vec<ConnId>,
+    /// Connections to remove: nothing can be sent to them.
+    pub(crate) dead: Vec<ConnId>,
+    /// Connections that the last flush found too slow.
+    pub(crate) overdue: Vec<ConnId>,
+    pub(crate) draining: bool,
+    /// The slot at which the next slice of a drain begins.
+    pub(crate) drained_to: usize,
+}
+
+/// A connection joined or left a room.
+#[derive(Debug)]
+pub(crate) struct Move {
+    pub(crate) id: ConnId,
+    pub(crate) joined: bool,
+    pub(crate) room: Arc<str>,
+}
+
+impl Core {
+    pub(crate) fn new(shard: u8, common: Arc<Common>, now: Now) -> Self {
+        Self {
+            shard,
+            common,
+            now,
+            connections: Slab::new(),
+            next_generation: 0,
+            rooms: Rooms::default(),
+            sequence: 0,
+            direct: BytesMut::new(),
+            runs: Vec::new(),
+            ready: Vec::new(),
+            logged: 0,
+            wheel: Wheel::new(now.tick()),
+            stats: Stats::default(),
+            outbound: Vec::new(),
+            orders: Vec::new(),
+            watch_rooms: false,
+            moves: Vec::new(),
+            departures: Vec::new(),
+            dead: Vec::new(),
+            overdue: Vec::new(),
+            draining: false,
+            drained_to: 0,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.common.limits
+    }
+
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp { timestamp_ms: self.now.unix_ms }
+    }
+
+    /// Adds a connection to the arena.
+    pub(crate) fn insert(&mut self, peer: std::net::SocketAddr, admitted: Admit) -> Option<ConnId> {
+        if self.connections.len() as u32 >= ConnId::MAX_SLOTS {
+            return None;
+        }
+        let generation = self.next_generation;
+        self.next_generation = generation.wrapping_add(1);
+        let (dialect, policy) = (self.common.dialect, self.limits().slow_policy);
+        let mut connection = Connection::new(generation, peer, admitted, dialect, policy);
+        connection.last_received = self.now.tick();
+        connection.accepted_ms = self.now.unix_ms;
+        let slot = self.connections.insert(connection) as u32;
+        Some(ConnId::new(self.shard, slot, generation))
+    }
+
+    pub(crate) fn get(&self, id: ConnId) -> Option<&Connection> {
+        self.connections
+            .get(id.slot() as usize)
+            .filter(|found| found.generation == id.generation() && id.shard() == self.shard)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
+        let shard = self.shard;
+        self.connections
+            .get_mut(id.slot() as usize)
+            .filter(|found| found.generation == id.generation() && id.shard() == shard)
+    }
+
+    /// The identity of the connection in `slot`, which must be taken.
+    pub(crate) fn id_of(&self, slot: u32) -> ConnId {
+        ConnId::new(self.shard, slot, self.connections[slot as usize].generation)
+    }
+
+    pub(crate) fn client_id(&self, id: ConnId) -> ClientId {
+        ClientId::new(self.common.node, id)
+    }
+
+    /// Puts a connection on the list of those that the flush looks at.
+    pub(crate) fn mark_ready(&mut self, slot: u32) {
+        let connection = &mut self.connections[slot as usize];
+        if !connection.flags.ready {
+            connection.flags.ready = true;
+            self.ready.push(slot);
+        }
+    }
+
+    /// Appends bytes that `write` makes to what `slot` is sent in this turn.
+    pub(crate) fn write_direct(&mut self, slot: u32, write: impl FnOnce(&mut BytesMut)) {
+        let start = self.direct.len() as u32;
+        write(&mut self.direct);
+        let end = self.direct.len() as u32;
+        if start == end {
+            return;
+        }
+        let published = self.sequence;
+        let connection = &mut self.connections[slot as usize];
+        if let Some(last) = self.runs.get_mut(connection.direct_tail as usize)
+            && last.end == start
+            && last.published == published
+        {
+            last.end = end;
+            return;
+        }
+        let index = self.runs.len() as u32;
+        self.runs.push(DirectRun { published, start, end, next: NONE });
+        match self.runs.get_mut(connection.direct_tail as usize) {
+            Some(last) => last.next = index,
+            None => connection.direct_head = index,
+        }
+        connection.direct_tail = index;
+        self.mark_ready(slot);
+    }
+
+    /// Takes the runs of `slot` off the list, as owned bytes in order.
+    pub(crate) fn take_runs(&mut self, slot: u32, turn: &Bytes) -> Vec<super::lag::Queued> {
+        let connection = &mut self.connections[slot as usize];
+        let mut at = std::mem::replace(&mut connection.direct_head, NONE);
+        connection.direct_tail = NONE;
+        let mut frames = Vec::new();
+        while let Some(run) = self.runs.get(at as usize) {
+            let range = run.start as usize..run.end as usize;
+            // A copy of the few, so that one slow peer does not keep alive the
+            // bytes that a whole turn sent to everybody.
+            let bytes = match range.len() {
+                ..=4096 => Bytes::copy_from_slice(&turn[range]),
+                _ => turn.slice(range),
+            };
+            let order = order_of_direct(run.published);
+            frames.push(super::lag::Queued { order, bytes, channel: None, key: None });
+            at = run.next;
+        }
+        frames
+    }
+
+    /// Sends one event to one connection, in its dialect.
+    pub(crate) fn tell(&mut self, slot: u32, event: &Event<'_>) {
+        let (dialect, stamp) = (self.connections[slot as usize].dialect, self.stamp());
+        self.write_direct(slot, |out| {
+            write_frame(out, |out| dialect.encode(event, &stamp, out));
+        });
+        self.stats.direct_messages += 1;
+    }
+
+    /// Sends a control frame: in order while nothing waits, past all waiting
+    /// data otherwise.
+    pub(crate) fn control(&mut self, slot: u32, opcode: Opcode, payload: &[u8]) {
+        let connection = &mut self.connections[slot as usize];
+        if connection.is_blocked() {
+            let mut frame = BytesMut::new();
+            write_whole(&mut frame, opcode, payload);
+            let frame = frame.freeze();
+            connection.lag().control(match opcode {
+                Opcode::Ping => Control::Ping(frame),
+                Opcode::Close => Control::Close(frame),
+                _ => Control::Pong(frame),
+            });
+        } else {
+            self.write_direct(slot, |out| write_whole(out, opcode, payload));
+        }
+    }
+
+    /// Makes sure that the connection's timer comes up no later than `at`.
+    pub(crate) fn schedule(&mut self, slot: u32, at: Tick) {
+        let id = self.id_of(slot);
+        let tick = self.wheel.insert(id, at);
+        self.connections[slot as usize].timer = tick;
+    }
+
+    /// Remembers why a connection ends; the first reason stands.
+    pub(crate) fn note_reason(&mut self, slot: u32, reason: Disconnect) {
+        let extra = self.connections[slot as usize].extra();
+        extra.reason.get_or_insert(reason);
+    }
+}
+
+/// Appends one unmasked, unfragmented frame (RFC 6455 section 5.2) whose payload
+/// `encode` writes. Nothing is appended if it says [`Encoding::Skip`].
+pub(crate) fn write_frame(out: &mut BytesMut, encode: impl FnOnce(&mut BytesMut) -> Encoding) {
+    // The header's length is known only after the payload: most need four
+    // bytes, the others move their payload once.
+    const GUESS: usize = 4;
+    let start = out.len();
+    out.extend_from_slice(&[0; GUESS]);
+    let opcode = match encode(out) {
+        Encoding::Text => Opcode::Text,
+        Encoding::Binary => Opcode::Binary,
+        Encoding::Skip => {
+            out.truncate(start);
+            return;
+        }
+    };
+    let end = out.len();
+    let header = frame::encode_header(opcode, true, (end - start - GUESS) as u64);
+    if header.len() < GUESS {
+        out.copy_within(start + GUESS..end, start + header.len());
+        out.truncate(end - (GUESS - header.len()));
+    } else if header.len() > GUESS {
+        let more = header.len() - GUESS;
+        out.resize(end + more, 0);
+        out.copy_within(start + GUESS..end, start + GUESS + more);
+    }
+    out[start..start + header.len()].copy_from_slice(&header);
+}
+
+/// Appends one whole frame.
+pub(crate) fn write_whole(out: &mut BytesMut, opcode: Opcode, payload: &[u8]) {
+    let header = frame::encode_header(opcode, true, payload.len() as u64);
+    out.reserve(header.len() + payload.len());
+    out.extend_from_slice(&header);
+    out.extend_from_slice(payload);
+}

@@ -1,0 +1,332 @@
+//! The end of a turn: everything that was accepted leaves, each connection
+//! getting one batch of all that it has coming, in order.
+//!
+//! Nothing is published, joined or left during a flush; connections that must go
+//! because they are too slow are only noted.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    connection::{NONE, State},
+    core::{Core, Order},
+    gather::gather,
+    lag::{Queued, order_of_publication},
+    limits::SlowPolicy,
+    room_log::Slices,
+    timers::TICK_MS,
+};
+use crate::{
+    batch::{Sending, Slice},
+    id::ConnId,
+};
+
+/// Where batches go: a driver, or what stands for one.
+pub trait Outlet {
+    /// See [`Driver::send`](crate::driver::Driver::send).
+    fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending;
+}
+
+/// A turn's buffer of direct sends is not kept above this size.
+const KEPT_DIRECT_BYTES: usize = 1024 * 1024;
+
+impl Core {
+    /// Whether so much is waiting that it should be flushed before more comes
+    /// in: 256 KiB still lie in a core's second-level cache.
+    pub(crate) fn wants_flush(&self) -> bool {
+        self.direct.len() + self.logged >= 256 * 1024
+    }
+
+    /// Sends what is waiting, to at most `sends_per_turn` members of rooms.
+    /// Returns whether something is left for the next turn.
+    pub(crate) fn flush(&mut self, outlet: &mut impl Outlet) -> bool {
+        let turn = self.direct.split().freeze();
+        let mut ready = std::mem::take(&mut self.ready);
+        for slot in ready.drain(..) {
+            self.serve(slot, &turn, outlet);
+        }
+        self.ready = ready;
+        self.runs.clear();
+        drop(turn);
+        if self.direct.capacity() > KEPT_DIRECT_BYTES || !self.direct.try_reclaim(4096) {
+            self.direct = BytesMut::with_capacity(16 * 1024);
+        }
+        self.logged = 0;
+        let mut budget = self.limits().sends_per_turn;
+        // Each channel once at the most: what is left or new goes to the next
+        // turn, so that a small room never waits for a large one.
+        for _ in 0..self.rooms.dirty.len() {
+            let Some(channel) = self.rooms.dirty.pop_front() else { break };
+            if budget == 0 || !self.pass(channel, outlet, &mut budget) {
+                self.rooms.dirty.push_back(channel);
+            }
+        }
+        !self.rooms.dirty.is_empty()
+    }
+
+    /// Goes on with the channel's members. Returns whether all have been given
+    /// everything.
+    fn pass(&mut self, index: u32, outlet: &mut impl Outlet, budget: &mut usize) -> bool {
+        // Whoever has only this channel's entries coming needs no merging.
+        let alone = self.rooms.dirty.is_empty();
+        let channel = self.rooms.channel_mut(index);
+        channel.log.freeze();
+        let end = channel.log.end();
+        if channel.passed == 0 {
+            channel.pass_end = end;
+            channel.lowest = end;
+            channel.behind = 0;
+        }
+        let none = Bytes::new();
+        while let Some(member) = self.rooms.channel(index).members.get(self.position(index)) {
+            if member.cursor != end {
+                if *budget == 0 {
+                    return false;
+                }
+                *budget -= 1;
+                let slot = member.slot;
+                if !(alone && self.serve_simply(index, slot, outlet)) {
+                    self.serve(slot, &none, outlet);
+                }
+            }
+            let channel = self.rooms.channel_mut(index);
+            let cursor = channel.members[channel.passed as usize].cursor;
+            channel.passed += 1;
+            if cursor != end {
+                channel.behind += 1;
+            }
+            if channel.log.behind(cursor) > channel.log.behind(channel.lowest) {
+                channel.lowest = cursor;
+            }
+        }
+        self.finish_pass(index)
+    }
+
+    fn position(&self, channel: u32) -> usize {
+        self.rooms.channel(channel).passed as usize
+    }
+
+    /// Everybody has been passed: forgets what everybody has. Returns whether
+    /// nothing came in since the pass began.
+    fn finish_pass(&mut self, index: u32) -> bool {
+        let channel = self.rooms.channel_mut(index);
+        channel.passed = 0;
+        channel.log.trim(channel.lowest);
+        if channel.pass_end != channel.log.end() {
+            return false;
+        }
+        channel.dirty = false;
+        if channel.log.is_empty() {
+            self.rooms.unequip(index);
+        }
+        true
+    }
+
+    /// Sends the member at the pass's position what it lacks of this channel, if
+    /// it has nothing else coming. Returns whether it was that simple.
+    fn serve_simply(&mut self, index: u32, slot: u32, outlet: &mut impl Outlet) -> bool {
+        let id = self.id_of(slot);
+        let most = self.limits().batch_bytes;
+        let connection = &mut self.connections[slot as usize];
+        if connection.lag.is_some()
+            || connection.direct_head != NONE
+            || connection.flags.excepted
+            || connection.state != State::Open
+        {
+            return false;
+        }
+        let channel = self.rooms.channel_mut(index);
+        let position = channel.passed as usize;
+        let (cursor, end) = (channel.members[position].cursor, channel.log.end());
+        let bytes = channel.log.bytes_between(cursor, end);
+        if bytes > most {
+            return false;
+        }
+        let mut slices = Slices::new();
+        channel.log.slices(cursor, end, &mut slices);
+        let sending = outlet.send(id, &slices);
+        drop(slices);
+        self.stats.deliveries += u64::from(channel.log.behind(cursor));
+        channel.members[position].cursor = end;
+        self.sent(slot, bytes, sending);
+        true
+    }
+
+    /// Sends a connection everything that it has coming, batch by batch, until
+    /// it can take no more.
+    fn serve(&mut self, slot: u32, turn: &Bytes, outlet: &mut impl Outlet) {
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return };
+        connection.flags.ready = false;
+        if connection.is_blocked() {
+            self.put_aside(slot, turn);
+            self.check_budget(slot);
+            return;
+        }
+        let id = self.id_of(slot);
+        loop {
+            let lag = &mut self.connections[slot as usize].lag;
+            let control = lag.as_mut().map(|lag| lag.take_control()).unwrap_or_default();
+            self.freeze_logs(slot);
+            let gathered = gather(self, slot, turn, &control);
+            if gathered.slices.is_empty() {
+                let taken = gathered.taken();
+                self.apply(slot, taken);
+                break;
+            }
+            let sending = outlet.send(id, &gathered.slices);
+            let taken = gathered.taken();
+            let bytes = taken.bytes;
+            self.apply(slot, taken);
+            self.sent(slot, bytes, sending);
+            if sending == Sending::Pending {
+                self.put_aside(slot, turn);
+                self.check_budget(slot);
+                return;
+            }
+        }
+        self.served(slot, id);
+    }
+
+    /// Nothing is left to send to `slot`, and nothing is with the driver.
+    fn served(&mut self, slot: u32, id: ConnId) {
+        let connection = &mut self.connections[slot as usize];
+        debug_assert!(connection.lag.as_ref().is_none_or(|lag| lag.is_empty()));
+        connection.lag = None;
+        connection.flags.excepted = false;
+        match connection.state {
+            State::Finished => self.remove(id),
+            State::Lingering if !connection.flags.shut => {
+                connection.flags.shut = true;
+                self.orders.push(Order::Shutdown(id));
+            }
+            _ => {}
+        }
+    }
+
+    /// Makes all that `slot` has coming ready to be sliced.
+    fn freeze_logs(&mut self, slot: u32) {
+        for membership in &self.connections[slot as usize].memberships {
+            self.rooms.channel_mut(membership.channel).log.freeze();
+        }
+    }
+
+    /// Moves cursors past what was handed to the driver.
+    fn apply(&mut self, slot: u32, taken: super::gather::Taken) {
+        self.stats.deliveries += taken.deliveries;
+        let connection = &mut self.connections[slot as usize];
+        connection.direct_head = taken.next_run;
+        if taken.next_run == NONE {
+            connection.direct_tail = NONE;
+        }
+        if let Some(lag) = &mut connection.lag {
+            lag.sent(taken.queued);
+        }
+        for (membership, cursor) in taken.cursors {
+            let channel = self.rooms.channel_mut(membership.channel);
+            let member = &mut channel.members[membership.position as usize];
+            debug_assert_eq!(member.slot, slot);
+            let moved = member.cursor != cursor;
+            member.cursor = cursor;
+            if moved && !channel.dirty && cursor == channel.log.end() {
+                channel.behind = channel.behind.saturating_sub(1);
+                if channel.behind == 0 {
+                    self.rooms.mark_dirty(membership.channel);
+                }
+            }
+        }
+    }
+
+    /// Counts a batch and, if the driver still has it, blocks the connection.
+    fn sent(&mut self, slot: u32, bytes: usize, sending: Sending) {
+        self.stats.sends += 1;
+        self.stats.bytes_sent += bytes as u64;
+        if sending == Sending::Pending {
+            let now = self.now.tick();
+            let lag = self.connections[slot as usize].lag();
+            lag.in_flight = true;
+            lag.since = now;
+            let wait = self.limits().write_timeout.as_millis() as u64 / TICK_MS;
+            self.schedule_by(slot, now.wrapping_add(wait as u32 + 1));
+        }
+    }
+
+    /// The direct sends of a blocked connection wait with it; the turn's buffer
+    /// does not.
+    fn put_aside(&mut self, slot: u32, turn: &Bytes) {
+        if self.connections[slot as usize].direct_head == NONE {
+            return;
+        }
+        let frames = self.take_runs(slot, turn);
+        self.connections[slot as usize].lag().merge(frames);
+    }
+
+    /// Applies the policy to a blocked connection for which too much waits.
+    fn check_budget(&mut self, slot: u32) {
+        let connection = &self.connections[slot as usize];
+        let mut waiting = connection.lag.as_ref().map_or(0, |lag| lag.bytes());
+        for membership in &connection.memberships {
+            let channel = self.rooms.channel(membership.channel);
+            let cursor = channel.members[membership.position as usize].cursor;
+            waiting += channel.log.bytes_behind(cursor);
+        }
+        let budget = self.limits().queue_bytes;
+        if waiting <= budget || connection.state != State::Open {
+            return;
+        }
+        let policy = connection.policy;
+        if policy == SlowPolicy::Close {
+            self.overdue.push(self.id_of(slot));
+            return;
+        }
+        self.detach_backlog(slot);
+        let dropped = self.connections[slot as usize].lag().enforce(policy, budget);
+        self.stats.messages_dropped += dropped as u64;
+    }
+
+    /// Brings what waits for `slot` in its rooms' logs into its own queue.
+    pub(crate) fn detach_backlog(&mut self, slot: u32) {
+        let memberships = self.connections[slot as usize].memberships.clone();
+        for membership in memberships {
+            self.detach_membership(slot, membership.channel, membership.position);
+        }
+    }
+
+    /// The same for one room.
+    pub(crate) fn detach_membership(&mut self, slot: u32, index: u32, position: u32) {
+        let channel = self.rooms.channel_mut(index);
+        channel.log.freeze();
+        let end = channel.log.end();
+        let mut at = channel.members[position as usize].cursor;
+        let mut frames = Vec::new();
+        while at != end {
+            let next = at.wrapping_add(1);
+            if let Some(entry) = channel.log.entry(at)
+                && entry.except != slot
+            {
+                let mut slices = Slices::new();
+                channel.log.slices(at, next, &mut slices);
+                let order = order_of_publication(entry.sequence);
+                let key = entry.key.clone();
+                // One entry lies in one segment.
+                frames.extend(slices.iter().map(|slice| Queued {
+                    order,
+                    bytes: own(slice),
+                    channel: Some(index),
+                    key: key.clone(),
+                }));
+            }
+            at = next;
+        }
+        channel.members[position as usize].cursor = end;
+        if !frames.is_empty() {
+            self.connections[slot as usize].lag().merge(frames);
+        }
+    }
+}
+
+/// Small frames are copied, so that a waiting one does not keep its segment.
+fn own(slice: &Slice<'_>) -> Bytes {
+    match slice.len() {
+        ..=4096 => Bytes::copy_from_slice(slice.as_slice()),
+        _ => slice.to_bytes(),
+    }
+}

@@ -1,0 +1,60 @@
+//! What reaches a shard from other threads.
+
+use std::sync::Arc;
+
+use super::{disconnect::Disconnect, shard_engine::ShardEngine};
+use crate::{
+    id::ConnId,
+    publication::{Data, Publication},
+};
+
+/// A question that a shard answers about its own state, on its own thread.
+pub(crate) type Question = Box<dyn FnOnce(&ShardEngine) + Send>;
+
+/// A message to a shard.
+pub(crate) enum Mail {
+    /// Deliver to the audience's members on this shard.
+    Publish(Arc<Publication>),
+    /// Deliver to one connection.
+    Send(Box<Letter>),
+    /// End a connection.
+    Close(ConnId, Disconnect),
+    /// Make a connection a member of a room.
+    Join(ConnId, Box<str>),
+    /// End a membership.
+    Leave(ConnId, Box<str>),
+    /// Answer a question.
+    Ask(Question),
+    /// End all connections with 1001 and then this shard's loop.
+    Drain,
+}
+
+/// A message for one connection.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) to: ConnId,
+    pub(crate) event: Box<str>,
+    pub(crate) data: Data,
+}
+
+impl Mail {
+    /// Whether it may be dropped when the mailbox and the overflow are full. A
+    /// dropped question tells its asker by dropping the answer's sender.
+    pub(crate) fn is_droppable(&self) -> bool {
+        !matches!(self, Self::Drain)
+    }
+}
+
+impl std::fmt::Debug for Mail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Publish(publication) => f.debug_tuple("Publish").field(publication).finish(),
+            Self::Send(letter) => f.debug_tuple("Send").field(letter).finish(),
+            Self::Close(id, reason) => f.debug_tuple("Close").field(id).field(reason).finish(),
+            Self::Join(id, room) => f.debug_tuple("Join").field(id).field(room).finish(),
+            Self::Leave(id, room) => f.debug_tuple("Leave").field(id).field(room).finish(),
+            Self::Ask(_) => f.write_str("Ask"),
+            Self::Drain => f.write_str("Drain"),
+        }
+    }
+}

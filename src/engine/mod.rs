@@ -1,0 +1,55 @@
+//! The engine of one shard: connections, rooms, logs, queues, timers and the
+//! calls into the embedding program. Pure: no I/O, no threads, no clock.
+//!
+//! ```text
+//! on_data ─► opening ─► frames ─► commands ─► handlers (conn) ─► publish ─► room_log ┐
+//! on_mail ────────────────────────────────────────────────────► deliver ─►          ├─► flush ─► Outlet
+//! on_timers ─► deadlines ─► closing ───────────────────────────► direct sends ──────┘     │
+//!                                                                       lag ◄── gather ◄──┘
+//! ```
+//!
+//! `core` is the state that all of these work on; `shard_engine` is the one type
+//! that a shard drives.
+
+mod admission;
+mod closing;
+mod commands;
+mod conn;
+mod connection;
+mod core;
+mod deadlines;
+mod directory;
+mod disconnect;
+mod flush;
+mod gather;
+mod handler;
+mod info;
+mod lag;
+mod limits;
+mod mail;
+mod members;
+mod message;
+mod opening;
+mod publish;
+mod room_log;
+mod rooms;
+mod shard_engine;
+mod stats;
+mod timers;
+
+pub use conn::{Conn, To};
+pub use core::{Now, Order};
+pub use disconnect::Disconnect;
+pub use flush::Outlet;
+pub use handler::{Fault, HandlerError, HandlerResult};
+pub use info::ConnInfo;
+pub use limits::{Limits, SlowPolicy};
+pub use message::Message;
+pub use shard_engine::ShardEngine;
+pub use stats::Stats;
+
+pub(crate) use core::Common;
+pub(crate) use directory::Space;
+pub(crate) use handler::App;
+pub(crate) use mail::{Letter, Mail};
+pub(crate) use publish::Target;

@@ -1,0 +1,233 @@
+//! The rooms of one shard: names, members and logs. Joining and leaving cost the
+//! same in a room of ten and of ten thousand. Knows connections only by slot.
+//!
+//! A room has one *channel* for each form of frames that its members on this
+//! shard want (dialect, compressed or not). A channel is what is flushed: a list
+//! of members with a cursor each, and a log of frames ready to leave.
+
+use std::{collections::VecDeque, hash::BuildHasher, sync::Arc};
+
+use bytes::BytesMut;
+use hashbrown::HashTable;
+use slab::Slab;
+use smallvec::SmallVec;
+
+use super::{
+    directory::{Shared, Space},
+    room_log::{Cursor, RoomLog},
+};
+
+/// A member of a channel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    /// The connection's slot.
+    pub(crate) slot: u32,
+    /// The first entry of the log that it has not been given.
+    pub(crate) cursor: Cursor,
+}
+
+/// The members of a room that want the same form of frames.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    /// Its room.
+    pub(crate) room: u32,
+    pub(crate) variant: u8,
+    /// On the list of channels to flush.
+    pub(crate) dirty: bool,
+    /// How far the present pass of the flush has come among the members.
+    pub(crate) passed: u32,
+    /// The log's end when the pass began.
+    pub(crate) pass_end: Cursor,
+    /// The lowest cursor among the members passed so far.
+    pub(crate) lowest: Cursor,
+    /// Members that the last whole pass left behind.
+    pub(crate) behind: u32,
+    pub(crate) members: Vec<Member>,
+    pub(crate) log: RoomLog,
+}
+
+/// A room with members on this shard.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) shared: Arc<Shared>,
+    /// One for each form in use.
+    pub(crate) channels: SmallVec<[u32; 2]>,
+    /// Members on this shard.
+    pub(crate) members: u32,
+}
+
+/// Write buffers of quiet channels that are kept for the next busy ones.
+const KEPT_BUFFERS: usize = 64;
+
+/// A write buffer that has grown beyond this is not kept.
+const KEPT_BUFFER_BYTES: usize = 256 * 1024;
+
+/// The rooms of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Rooms {
+    rooms: Slab<Room>,
+    names: HashTable<u32>,
+    hasher: foldhash::fast::RandomState,
+    channels: Slab<Channel>,
+    /// Channels with something to send, in the order in which they got it.
+    pub(crate) dirty: VecDeque<u32>,
+    buffers: Vec<BytesMut>,
+}
+
+impl Rooms {
+    fn hash(&self, space: Space, name: &str) -> u64 {
+        self.hasher.hash_one((space, name))
+    }
+
+    /// The room of that name, if it has members on this shard.
+    pub(crate) fn find(&self, space: Space, name: &str) -> Option<u32> {
+        let hash = self.hash(space, name);
+        let found = self.names.find(hash, |room| {
+            let shared = &self.rooms[*room as usize].shared;
+            shared.space == space && *shared.name == *name
+        });
+        found.copied()
+    }
+
+    pub(crate) fn room(&self, room: u32) -> &Room {
+        &self.rooms[room as usize]
+    }
+
+    pub(crate) fn channel(&self, channel: u32) -> &Channel {
+        &self.channels[channel as usize]
+    }
+
+    pub(crate) fn channel_mut(&mut self, channel: u32) -> &mut Channel {
+        &mut self.channels[channel as usize]
+    }
+
+    /// Adds a room that is entered by its first member on this shard.
+    pub(crate) fn create(&mut self, shared: Arc<Shared>) -> u32 {
+        let hash = self.hash(shared.space, &shared.name);
+        let room = Room { shared, channels: SmallVec::new(), members: 0 };
+        let index = self.rooms.insert(room) as u32;
+        let (rooms, hasher) = (&self.rooms, &self.hasher);
+        self.names.insert_unique(hash, index, |room| {
+            let shared = &rooms[*room as usize].shared;
+            hasher.hash_one((shared.space, &*shared.name))
+        });
+        index
+    }
+
+    /// The room's channel for `variant`, made if it is the first of its kind.
+    pub(crate) fn channel_for(&mut self, room: u32, variant: u8) -> u32 {
+        let known = &self.rooms[room as usize].channels;
+        if let Some(channel) =
+            known.iter().find(|channel| self.channels[**channel as usize].variant == variant)
+        {
+            return *channel;
+        }
+        let channel = self.channels.insert(Channel {
+            room,
+            variant,
+            dirty: false,
+            passed: 0,
+            pass_end: 0,
+            lowest: 0,
+            behind: 0,
+            members: Vec::new(),
+            log: RoomLog::default(),
+        }) as u32;
+        self.rooms[room as usize].channels.push(channel);
+        channel
+    }
+
+    /// Adds a member, who is sent what is published from now on. Returns its
+    /// place.
+    pub(crate) fn add(&mut self, channel: u32, slot: u32) -> u32 {
+        let channel = &mut self.channels[channel as usize];
+        self.rooms[channel.room as usize].members += 1;
+        channel.members.push(Member { slot, cursor: channel.log.end() });
+        channel.members.len() as u32 - 1
+    }
+
+    /// Removes the member at `position`. If another member was moved to its
+    /// place, returns that one's slot.
+    pub(crate) fn remove(&mut self, channel: u32, position: u32) -> Option<u32> {
+        let index = channel;
+        let channel = &mut self.channels[index as usize];
+        let gone = channel.members.swap_remove(position as usize);
+        self.rooms[channel.room as usize].members -= 1;
+        if !channel.dirty && gone.cursor != channel.log.end() {
+            channel.behind = channel.behind.saturating_sub(1);
+        }
+        // Who was moved from the part that the pass has not reached to the part
+        // that it has must be reached all the same.
+        if position < channel.passed {
+            channel.passed = position;
+        }
+        if channel.members.capacity() > 32 && channel.members.len() < channel.members.capacity() / 4
+        {
+            channel.members.shrink_to(channel.members.len() * 2);
+        }
+        channel.members.get(position as usize).map(|member| member.slot)
+    }
+
+    /// Puts the channel on the list of those to flush.
+    pub(crate) fn mark_dirty(&mut self, channel: u32) {
+        let entry = &mut self.channels[channel as usize];
+        if !entry.dirty {
+            entry.dirty = true;
+            self.dirty.push_back(channel);
+        }
+    }
+
+    /// Forgets the channel if it has no members, and then the room if it has
+    /// none on this shard; returns what was shared of the room then.
+    pub(crate) fn reclaim(&mut self, channel: u32) -> Option<Arc<Shared>> {
+        if !self.channels[channel as usize].members.is_empty() {
+            return None;
+        }
+        let gone = self.channels.remove(channel as usize);
+        if gone.dirty {
+            self.dirty.retain(|dirty| *dirty != channel);
+        }
+        let room = gone.room;
+        let entry = &mut self.rooms[room as usize];
+        entry.channels.retain(|other| *other != channel);
+        if entry.members > 0 {
+            return None;
+        }
+        let shared = self.rooms.remove(room as usize).shared;
+        let hash = self.hash(shared.space, &shared.name);
+        if let Ok(entry) = self.names.find_entry(hash, |other| *other == room) {
+            entry.remove();
+        }
+        Some(shared)
+    }
+
+    /// A write buffer for a channel that becomes busy.
+    pub(crate) fn equip(&mut self, channel: u32) {
+        let log = &mut self.channels[channel as usize].log;
+        if !log.has_buffer() {
+            log.lend_buffer(self.buffers.pop().unwrap_or_default());
+        }
+    }
+
+    /// Takes the write buffer of a channel that has become quiet.
+    pub(crate) fn unequip(&mut self, channel: u32) {
+        let mut buffer = self.channels[channel as usize].log.take_buffer();
+        if self.buffers.len() < KEPT_BUFFERS
+            && buffer.try_reclaim(1024)
+            && buffer.capacity() <= KEPT_BUFFER_BYTES
+        {
+            self.buffers.push(buffer);
+        }
+    }
+
+    /// How many rooms have members on this shard, users included.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.rooms.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn channel_count(&self) -> usize {
+        self.channels.len()
+    }
+}

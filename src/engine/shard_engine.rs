@@ -1,0 +1,419 @@
+//! The engine of one shard: what happened goes in, what to do comes out. Pure:
+//! no socket, no clock, no thread.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use super::{
+    admission::Admit,
+    commands,
+    conn::Conn,
+    connection::State,
+    core::{Common, Core, Now, Order},
+    disconnect::Disconnect,
+    flush::Outlet,
+    handler::{App, Fault, guard},
+    mail::Mail,
+    opening,
+    publish::{Target, to_payload},
+    stats::Stats,
+    timers::TICK_MS,
+};
+use crate::{
+    dialect::{Event, Incoming, Refusal},
+    id::ConnId,
+    proto::{
+        error::ProtocolError,
+        frame::Opcode,
+        message::{MessageLimits, Received},
+    },
+};
+
+/// The engine of one shard.
+///
+/// # How to drive it
+///
+/// Once per turn: [`begin_turn`](Self::begin_turn) with the time; then what
+/// happened, in any number of `on_…` calls; then [`flush`](Self::flush). After
+/// each of those calls carry out [`take_orders`](Self::take_orders), before a new
+/// socket is attached: an order may free the slot that the next connection gets.
+/// Before the flush send what [`take_outbound`](Self::take_outbound) gives to the
+/// other shards. If `flush` says that something is left, begin the next turn
+/// without waiting; otherwise sleep no longer than [`next_timer`](Self::next_timer).
+///
+/// It is forbidden to call `on_data` from within the outlet of `flush`, which
+/// borrowing rules out, and to report anything for a connection after its
+/// `Close` order, which the generation in [`ConnId`] makes harmless.
+pub struct ShardEngine {
+    pub(crate) core: Core,
+    pub(crate) app: Arc<App>,
+}
+
+impl ShardEngine {
+    pub(crate) fn new(shard: u8, common: Arc<Common>, app: Arc<App>, now: Now) -> Self {
+        let mut core = Core::new(shard, common, now);
+        core.watch_rooms = !app.join.is_empty() || !app.leave.is_empty();
+        Self { core, app }
+    }
+
+    /// Begins a turn: from now on it is `now`.
+    pub fn begin_turn(&mut self, now: Now) {
+        self.core.now = now;
+    }
+
+    /// A socket was accepted. Returns the identity to attach it under, or `None`
+    /// if it must be closed at once because a limit is reached.
+    pub fn on_accepted(&mut self, peer: SocketAddr) -> Option<ConnId> {
+        self.core.stats.accepted += 1;
+        let admitted = match self.core.draining {
+            true => Admit::Drop,
+            false => self.core.common.admission.enter(peer.ip()),
+        };
+        if admitted != Admit::Yes {
+            self.core.stats.connections_refused += 1;
+        }
+        if admitted == Admit::Drop {
+            return None;
+        }
+        let Some(id) = self.core.insert(peer, admitted) else {
+            self.core.common.admission.leave(peer.ip(), admitted);
+            return None;
+        };
+        let deadline = self.core.tick_after(self.core.limits().handshake_timeout);
+        self.core.connections[id.slot() as usize].deadline = deadline;
+        self.core.schedule(id.slot(), deadline);
+        Some(id)
+    }
+
+    /// Bytes arrived. They are unmasked in place.
+    pub fn on_data(&mut self, id: ConnId, bytes: &mut [u8]) {
+        let tick = self.core.now.tick();
+        let Some(connection) = self.core.get_mut(id) else { return };
+        connection.last_received = tick;
+        connection.flags.pinged = false;
+        let state = connection.state;
+        self.core.stats.bytes_received += bytes.len() as u64;
+        match state {
+            State::Open | State::Closing => self.on_frames(id, bytes),
+            State::Handshake => opening::on_bytes(self, id, bytes),
+            State::Lingering | State::Finished => {}
+        }
+        self.settle();
+    }
+
+    /// Takes messages off the front of `input` until it is used up or the
+    /// connection ends.
+    pub(crate) fn on_frames(&mut self, id: ConnId, mut input: &mut [u8]) {
+        let limits = MessageLimits {
+            message_bytes: self.core.limits().message_bytes,
+            frames_per_message: self.core.limits().frames_per_message,
+        };
+        loop {
+            let Some(connection) = self.core.get_mut(id) else { return };
+            if !connection.takes_messages() {
+                return;
+            }
+            match connection.session.next(&mut input, &limits) {
+                Ok(None) => return,
+                Ok(Some(received)) => self.on_received(id, received),
+                Err(error) => {
+                    self.on_protocol_error(id, error);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_received(&mut self, id: ConnId, received: Received<'_>) {
+        let open = self.core.connections[id.slot() as usize].state == State::Open;
+        match received {
+            Received::Text(text) if open => {
+                self.core.stats.messages_received += 1;
+                commands::on_message(self, id, Incoming::Text(text.as_str()));
+            }
+            Received::Binary(bytes) if open => {
+                self.core.stats.messages_received += 1;
+                commands::on_message(self, id, Incoming::Binary(&bytes));
+            }
+            Received::Ping(payload) if open => {
+                self.core.control(id.slot(), Opcode::Pong, &payload);
+            }
+            Received::Close(frame) => {
+                let code = frame.map(|frame| frame.code.to_u16());
+                self.on_close(id, code);
+            }
+            // Once our Close is queued nothing else is answered.
+            _ => {}
+        }
+    }
+
+    /// The peer's Close frame: begins or ends the close handshake (RFC 6455
+    /// section 5.5.1).
+    fn on_close(&mut self, id: ConnId, code: Option<u16>) {
+        if self.core.connections[id.slot() as usize].state == State::Open {
+            self.core.disconnect(id, Disconnect::ByPeer { code });
+        } else {
+            self.core.finish(id);
+        }
+    }
+
+    fn on_protocol_error(&mut self, id: ConnId, error: ProtocolError) {
+        let code = error.close_code().to_u16();
+        let reason = error.to_string();
+        self.core.stats.protocol_errors += 1;
+        self.app.report(id, &Fault::Protocol { code, reason: &reason });
+        if self.core.connections[id.slot() as usize].state == State::Open {
+            self.core.disconnect(id, Disconnect::Protocol { code, reason: reason.into() });
+        } else {
+            // Our Close is out already; there is no handshake to wait for.
+            self.core.linger(id);
+        }
+    }
+
+    /// Everything that earlier batches left with the driver has left.
+    pub fn on_sent(&mut self, id: ConnId) {
+        let Some(connection) = self.core.get_mut(id) else { return };
+        if let Some(lag) = &mut connection.lag {
+            lag.in_flight = false;
+        }
+        self.core.mark_ready(id.slot());
+    }
+
+    /// The peer closed its sending side.
+    pub fn on_eof(&mut self, id: ConnId) {
+        self.core.on_eof(id);
+        self.settle();
+    }
+
+    /// The connection broke; nothing can be sent any more.
+    pub fn on_lost(&mut self, id: ConnId) {
+        self.core.disconnect(id, Disconnect::Lost);
+        self.settle();
+    }
+
+    /// A message from another thread.
+    pub(crate) fn on_mail(&mut self, mail: Mail) {
+        self.core.stats.mails_received += 1;
+        match mail {
+            Mail::Publish(publication) => self.core.deliver(&publication),
+            Mail::Send(letter) => {
+                let open = |found: &super::connection::Connection| found.state == State::Open;
+                if self.core.get(letter.to).is_some_and(open) {
+                    let data = to_payload(&letter.data);
+                    let event = &letter.event;
+                    let message =
+                        Event::Message { event, room: None, data, from: None, user: None };
+                    self.core.tell(letter.to.slot(), &message);
+                }
+            }
+            Mail::Close(id, reason) => self.core.disconnect(id, reason),
+            Mail::Join(id, room) => self.on_join_request(id, &room),
+            Mail::Leave(id, room) => {
+                if self.core.get(id).is_some() {
+                    self.core.leave(id, Target::Room(&room));
+                }
+            }
+            Mail::Ask(question) => question(self),
+            Mail::Drain => self.core.draining = true,
+        }
+        self.settle();
+    }
+
+    fn on_join_request(&mut self, id: ConnId, room: &str) {
+        if self.core.get(id).is_none_or(|connection| connection.state != State::Open) {
+            return;
+        }
+        if let Err(refusal) = self.core.join(id, Target::Room(room)) {
+            self.core.tell(id.slot(), &Event::Refused(refusal));
+        }
+    }
+
+    /// Handles the timers that have come up, and a slice of a drain. Returns
+    /// whether more is due than a turn may handle.
+    pub fn on_timers(&mut self) -> bool {
+        let now = self.core.now.tick();
+        let mut left = self.core.limits().timers_per_turn;
+        while left > 0 {
+            let Some((id, tick)) = self.core.wheel.take_due(now) else { break };
+            left -= 1;
+            self.core.on_timer(id, tick);
+        }
+        let more = self.core.draining && self.core.drain_some();
+        self.settle();
+        left == 0 || more
+    }
+
+    /// When the next timer comes up, `None` if there is none.
+    pub fn next_timer(&self) -> Option<Duration> {
+        let ticks = self.core.wheel.next_in(self.core.now.tick())?;
+        Some(Duration::from_millis(u64::from(ticks) * TICK_MS))
+    }
+
+    /// Sends what is waiting. Returns whether something is left for a next turn
+    /// that shall not wait.
+    pub fn flush(&mut self, outlet: &mut impl Outlet) -> bool {
+        let left = self.core.flush(outlet);
+        for id in std::mem::take(&mut self.core.overdue) {
+            self.core.disconnect(id, Disconnect::Slow);
+        }
+        self.settle();
+        left || !self.core.ready.is_empty()
+    }
+
+    /// Whether so much is waiting that it should be flushed before more comes in.
+    pub fn wants_flush(&self) -> bool {
+        self.core.wants_flush()
+    }
+
+    /// What to do with sockets now.
+    pub fn take_orders(&mut self) -> Vec<Order> {
+        std::mem::take(&mut self.core.orders)
+    }
+
+    /// Whether [`ShardEngine::take_orders`] would give anything.
+    pub fn has_orders(&self) -> bool {
+        !self.core.orders.is_empty()
+    }
+
+    /// What to send to other shards now: a bit for each, and the mail.
+    pub(crate) fn take_outbound(&mut self) -> Vec<(u64, Mail)> {
+        std::mem::take(&mut self.core.outbound)
+    }
+
+    /// What this shard counted.
+    pub fn stats(&self) -> Stats {
+        self.core.stats
+    }
+
+    pub(crate) fn count_dropped_mails(&mut self, count: u64) {
+        self.core.stats.mails_dropped += count;
+    }
+
+    /// Whether a drain was asked for and every connection is gone.
+    pub fn is_drained(&self) -> bool {
+        self.core.draining && self.core.connections.is_empty()
+    }
+
+    /// How many connections are in the arena, in whatever state.
+    pub fn connection_count(&self) -> usize {
+        self.core.connections.len()
+    }
+
+    /// Runs the hooks that are due, and what they bring about, until nothing is.
+    ///
+    /// Each connection departs once, so this ends; joins and leaves that hooks
+    /// make of joins and leaves are bounded per call.
+    pub(crate) fn settle(&mut self) {
+        let mut moves = 0;
+        loop {
+            if let Some(id) = self.core.departures.pop() {
+                self.run_disconnect_hooks(id);
+                self.core.depart(id);
+            } else if self.core.watch_rooms && !self.core.moves.is_empty() {
+                let due = self.core.moves.remove(0);
+                moves += 1;
+                if moves <= MOVES_PER_EVENT {
+                    self.run_room_hooks(due.id, due.joined, &due.room);
+                }
+            } else {
+                break;
+            }
+        }
+        self.core.bury();
+    }
+
+    fn run_disconnect_hooks(&mut self, id: ConnId) {
+        let Some(connection) = self.core.get_mut(id) else { return };
+        if !std::mem::take(&mut connection.flags.announced) {
+            return;
+        }
+        let reason = connection.reason();
+        let app = &self.app;
+        for hook in &app.disconnect {
+            let result = guard(|| hook(&mut Conn::new(&mut self.core, id), &reason));
+            if let Err(message) = result {
+                self.core.stats.handler_panics += 1;
+                app.report(id, &Fault::Panicked { what: "disconnect", message: &message });
+            }
+        }
+    }
+
+    fn run_room_hooks(&mut self, id: ConnId, joined: bool, room: &str) {
+        let app = Arc::clone(&self.app);
+        let (hooks, what) = if joined { (&app.join, "join") } else { (&app.leave, "leave") };
+        for hook in hooks {
+            if self.core.get(id).is_none() {
+                return;
+            }
+            let result = guard(|| hook(&mut Conn::new(&mut self.core, id), room));
+            self.after_hook(id, what, result.map(Ok));
+        }
+    }
+
+    /// What a hook's or handler's result brings about: an error is reported and
+    /// told to the client, a panic closes the connection.
+    pub(crate) fn after_hook(
+        &mut self,
+        id: ConnId,
+        what: &str,
+        result: Result<super::handler::HandlerResult, String>,
+    ) -> bool {
+        match result {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                self.app.report(id, &Fault::Failed { what, error: &error });
+                if self.core.get(id).is_some_and(|connection| connection.state == State::Open) {
+                    self.core.tell(id.slot(), &Event::Refused(error.refusal()));
+                }
+                false
+            }
+            Err(message) => {
+                self.core.stats.handler_panics += 1;
+                self.app.report(id, &Fault::Panicked { what, message: &message });
+                self.core.disconnect(id, Disconnect::HandlerPanic);
+                false
+            }
+        }
+    }
+
+    /// Opens an upgraded connection: greets it and runs the connect hooks.
+    pub(crate) fn open(&mut self, id: ConnId) {
+        let slot = id.slot();
+        let connection = &mut self.core.connections[slot as usize];
+        connection.state = State::Open;
+        let (dialect, admitted) = (connection.dialect, connection.admitted);
+        self.core.stats.upgraded += 1;
+        self.core.stats.connections += 1;
+        if admitted == Admit::Refuse {
+            self.core.tell(slot, &Event::Refused(Refusal::ServerFull));
+            self.core.disconnect(id, Disconnect::ServerFull);
+            return;
+        }
+        // Never full: it is not counted.
+        let _ = self.core.join(id, Target::Everyone);
+        self.core.start_heartbeat(id);
+        if dialect.rules().greets {
+            let client_id = self.core.client_id(id);
+            self.core.tell(slot, &Event::Connected { client_id });
+        }
+        self.core.connections[slot as usize].flags.announced = true;
+        let app = Arc::clone(&self.app);
+        for hook in &app.connect {
+            let result = guard(|| hook(&mut Conn::new(&mut self.core, id)));
+            let words = match &result {
+                Ok(Err(error)) => Some(error.to_string()),
+                _ => None,
+            };
+            if !self.after_hook(id, "connect", result) {
+                if let Some(words) = words {
+                    self.core.disconnect(id, Disconnect::Refused(words.into()));
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// Joins and leaves whose hooks are run for one event. Hooks that join and leave
+/// in answer to joins and leaves could go on for ever otherwise; a connection in
+/// all the rooms that it may be in leaves 128 at once.
+const MOVES_PER_EVENT: usize = 4096;

@@ -1,0 +1,167 @@
+//! A message on its way to many: the value that crosses threads. It carries the
+//! frames that shards encode of it, so that each form is made once per process.
+//! Knows no wire format: whoever needs a frame brings the encoder.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::Bytes;
+
+use crate::id::{ClientId, ConnId};
+
+/// How many forms a frame can have: one for each dialect, plain and compressed.
+pub const VARIANTS: usize = 12;
+
+/// Payload bytes with what is known of their form.
+///
+/// ```
+/// use shardcast::publication::Data;
+/// let data = Data::json(&["a", "b"]).unwrap();
+/// assert_eq!(&data.bytes()[..], br#"["a","b"]"#);
+/// assert!(Data::raw_json("{not json").is_err());
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Data {
+    form: Form,
+    bytes: Bytes,
+}
+
+/// What is known of payload bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// No payload at all.
+    Absent,
+    /// One valid JSON value.
+    Json,
+    /// UTF-8.
+    Text,
+    /// Anything.
+    Binary,
+}
+
+impl Data {
+    /// No payload.
+    pub const fn absent() -> Self {
+        Self { form: Form::Absent, bytes: Bytes::new() }
+    }
+
+    /// `value` as JSON.
+    ///
+    /// # Errors
+    /// What `serde_json` says of a value that JSON cannot express.
+    pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
+        let bytes = serde_json::to_vec(value)?;
+        Ok(Self { form: Form::Json, bytes: bytes.into() })
+    }
+
+    /// Text that is already JSON, forwarded byte for byte.
+    ///
+    /// # Errors
+    /// If it is not exactly one JSON value.
+    pub fn raw_json(json: impl Into<String>) -> Result<Self, serde_json::Error> {
+        let json = json.into();
+        serde_json::from_str::<&serde_json::value::RawValue>(&json)?;
+        Ok(Self { form: Form::Json, bytes: json.into() })
+    }
+
+    /// Text: a text message in the `raw` dialect, a JSON string in the others.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { form: Form::Text, bytes: text.into().into() }
+    }
+
+    /// Bytes: a binary message in the `raw` dialect, base64 in the others.
+    pub fn binary(bytes: impl Into<Bytes>) -> Self {
+        Self { form: Form::Binary, bytes: bytes.into() }
+    }
+
+    /// Bytes whose form the caller has already established.
+    pub(crate) const fn trusted(form: Form, bytes: Bytes) -> Self {
+        Self { form, bytes }
+    }
+
+    /// What is known of the bytes.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} of {} bytes", self.form, self.bytes.len())
+    }
+}
+
+/// Who a publication is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Every connection.
+    Everyone,
+    /// The members of a room.
+    Room(Arc<str>),
+    /// Every connection of a user.
+    User(Arc<str>),
+}
+
+/// A message for many, shared by the shards that deliver it.
+pub struct Publication {
+    /// Who it is for.
+    pub audience: Audience,
+    /// The event's name.
+    pub event: Box<str>,
+    /// The payload.
+    pub data: Data,
+    /// The connection that sent it, unless the server did.
+    pub from: Option<ClientId>,
+    /// The user that sent it, if known.
+    pub user: Option<Box<str>>,
+    /// A member that shall not get it, usually the sender.
+    pub except: Option<ConnId>,
+    /// What it replaces when a slow consumer's queue is conflated.
+    pub key: Option<Box<str>>,
+    /// When it was accepted, in milliseconds of Unix time.
+    pub timestamp_ms: u64,
+    frames: [OnceLock<Bytes>; VARIANTS],
+}
+
+impl Publication {
+    /// A publication with nothing encoded yet.
+    pub fn new(audience: Audience, event: &str, data: Data, timestamp_ms: u64) -> Self {
+        Self {
+            audience,
+            event: event.into(),
+            data,
+            from: None,
+            user: None,
+            except: None,
+            key: None,
+            timestamp_ms,
+            frames: [const { OnceLock::new() }; VARIANTS],
+        }
+    }
+
+    /// The frame in form `variant`, made by `encode` if no shard has made it
+    /// yet. An empty frame means that this form has nothing to say.
+    ///
+    /// # Panics
+    /// If `variant` is not below [`VARIANTS`].
+    pub fn frame(&self, variant: usize, encode: impl FnOnce(&Self) -> Bytes) -> &Bytes {
+        self.frames[variant].get_or_init(|| encode(self))
+    }
+}
+
+impl fmt::Debug for Publication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publication")
+            .field("audience", &self.audience)
+            .field("event", &self.event)
+            .field("data", &self.data)
+            .finish_non_exhaustive()
+    }
+}
