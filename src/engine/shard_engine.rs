@@ -288,6 +288,11 @@ impl ShardEngine {
         self.core.stats.mails_dropped += count;
     }
 
+    /// Whether a drain was asked for.
+    pub fn is_draining(&self) -> bool {
+        self.core.draining
+    }
+
     /// Whether a drain was asked for and every connection is gone.
     pub fn is_drained(&self) -> bool {
         self.core.draining && self.core.connections.is_empty()
