@@ -28,11 +28,7 @@ struct Box {
 
 impl Box {
     fn new() -> Arc<Self> {
-        Arc::new(Self {
-            mails: Mutex::new(0),
-            bell: Doorbell::new(),
-            wakes: AtomicUsize::new(0),
-        })
+        Arc::new(Self { mails: Mutex::new(0), bell: Doorbell::new(), wakes: AtomicUsize::new(0) })
     }
 
     fn send(&self) {

@@ -52,4 +52,3 @@ pub(crate) use core::Common;
 pub(crate) use directory::Space;
 pub(crate) use handler::App;
 pub(crate) use mail::{Letter, Mail};
-pub(crate) use publish::Target;

@@ -11,7 +11,7 @@ use std::{
 use super::{mailbox::Mailbox, runtime::Engine};
 use crate::{
     dialect::Dialect,
-    driver::epoll::{BACKLOG, listen},
+    driver::listen::{DEFAULT_BACKLOG, listen},
     engine::{App, Common, Conn, Disconnect, Fault, HandlerResult, Limits, Message},
     id::ConnId,
 };
@@ -183,10 +183,7 @@ impl Builder {
 
     /// Called for every fault: a handler that failed or panicked, a peer that
     /// broke the protocol.
-    pub fn on_error(
-        mut self,
-        hook: impl Fn(ConnId, &Fault<'_>) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn on_error(mut self, hook: impl Fn(ConnId, &Fault<'_>) + Send + Sync + 'static) -> Self {
         self.app.error.push(Box::new(hook));
         self
     }
@@ -265,8 +262,7 @@ impl Builder {
         let node = random_node();
         let mailboxes =
             (0..shards).map(|_| Mailbox::new(self.limits.mailbox_messages)).collect::<Vec<_>>();
-        let common =
-            Arc::new(Common::new(node, self.limits, self.dialect, &self.path, shards));
+        let common = Arc::new(Common::new(node, self.limits, self.dialect, &self.path, shards));
         let (driver, pin) = (self.driver, self.pin);
         Ok(Engine::new(common, Arc::new(self.app), driver, pin, self.http, listeners, mailboxes))
     }
@@ -292,5 +288,5 @@ fn bind(address: &str, shards: usize) -> Result<Vec<TcpListener>, BuildError> {
     let bad = |error| BuildError::Address(address.to_owned(), error);
     let mut addresses = address.to_socket_addrs().map_err(bad)?;
     let first = addresses.next().ok_or_else(|| bad(io::ErrorKind::NotFound.into()))?;
-    listen(first, shards, BACKLOG).map_err(|error| BuildError::Listen(first, error))
+    listen(first, shards, DEFAULT_BACKLOG).map_err(|error| BuildError::Listen(first, error))
 }

@@ -83,8 +83,7 @@ impl Handle {
         key: &str,
         data: Data,
     ) -> Result<(), SendError> {
-        let mut publication =
-            Publication::new(Audience::Room(room.into()), event, data, unix_ms());
+        let mut publication = Publication::new(Audience::Room(room.into()), event, data, unix_ms());
         publication.key = Some(key.into());
         self.deliver(publication)
     }
@@ -192,8 +191,7 @@ impl Handle {
     /// Every room that has members, by name. Answered at once.
     pub fn rooms(&self) -> Vec<RoomInfo> {
         let rooms = self.0.common.directory.rooms().into_iter();
-        let mut rooms: Vec<_> =
-            rooms.map(|(name, members)| RoomInfo { name, members }).collect();
+        let mut rooms: Vec<_> = rooms.map(|(name, members)| RoomInfo { name, members }).collect();
         rooms.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         rooms
     }

@@ -38,6 +38,8 @@ pub(crate) struct Shard<D: Driver> {
     /// Something was left over: the next turn does not sleep.
     left_over: bool,
     accepting: bool,
+    /// The next sleep is no longer than this.
+    wake_by: Option<Duration>,
     limits: TurnLimits,
 }
 
@@ -69,6 +71,7 @@ impl<D: Driver> Shard<D> {
             hand_off,
             left_over: false,
             accepting: true,
+            wake_by: None,
             limits,
         }
     }
@@ -88,8 +91,16 @@ impl<D: Driver> Shard<D> {
         Ok(())
     }
 
+    /// Lets the next sleep last no longer than `most`.
+    pub(crate) fn wake_by(&mut self, most: Duration) {
+        self.wake_by = Some(most);
+    }
+
     fn sleep(&mut self) -> io::Result<()> {
         let mut timeout = self.engine.next_timer();
+        if let Some(most) = self.wake_by.take() {
+            timeout = Some(timeout.map_or(most, |timeout| timeout.min(most)));
+        }
         if self.post.is_waiting() {
             timeout = Some(timeout.map_or(RETRY, |timeout| timeout.min(RETRY)));
         }
