@@ -76,8 +76,13 @@ impl ServerProcess {
         self.pid
     }
 
-    /// Whether a server that was started here still runs; for any other this
-    /// cannot be known.
+    /// Whether it was started here.
+    pub(crate) fn is_own(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// How a server that was started here has ended, if it has; of any other
+    /// this is not known.
     pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
         self.child.as_mut()?.try_wait().ok()?
     }

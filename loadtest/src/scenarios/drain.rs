@@ -11,7 +11,7 @@ use crate::clock::{nanoseconds, now_ns};
 use crate::limits::SERVER_STOP;
 use crate::report::{Outcome, Unit};
 use crate::server_process::ServerProcess;
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use std::time::Duration;
 
 /// Traffic goes on for so long after the signal, if the server lets it.
@@ -21,6 +21,10 @@ const AFTER: Duration = Duration::from_secs(2);
 const GOING_AWAY: u16 = 1001;
 
 pub(super) fn run(plan: &Plan, server: &mut ServerProcess) -> Result<Outcome> {
+    ensure!(
+        server.is_own(),
+        "drain stops the server, and only one that this program started"
+    );
     let (rooms, publishers) = (plan.rooms, plan.publishers);
     let mut audience = Audience::new(plan, rooms, publishers)?;
     let whole = plan.duration + AFTER;
@@ -45,52 +49,46 @@ pub(super) fn run(plan: &Plan, server: &mut ServerProcess) -> Result<Outcome> {
     }
     let closed_ns = now_ns() - signalled_ns;
     let deadline_ns = signalled_ns + nanoseconds(SERVER_STOP);
-    let status = loop {
-        if let Some(status) = server.exited() {
-            break Some(status);
-        }
-        if now_ns() >= deadline_ns {
-            break None;
-        }
+    let mut status = server.exited();
+    while status.is_none() && now_ns() < deadline_ns {
         swarm.turn(now_ns() + 1_000_000, &mut audience)?;
-    };
+        status = server.exited();
+    }
     let ended_ns = now_ns() - signalled_ns;
 
-    let mut outcome = Outcome::new("drain");
-    outcome.setting("rooms", rooms);
-    outcome.setting("publishers", publishers);
-    outcome.setting("rate", plan.rate);
-    let closed = audience.losses.of(&Loss::Closed(GOING_AWAY));
-    outcome.figure(
-        "closed",
-        "clients that saw 1001",
-        closed as f64,
-        Unit::Count,
-    );
-    let acknowledged = acknowledged(&audience) as f64;
-    outcome.figure(
-        "acknowledged",
-        "messages acknowledged",
-        acknowledged,
-        Unit::Count,
-    );
-    let delivered = audience.ledger.delivered as f64;
-    outcome.figure("delivered", "deliveries", delivered, Unit::Count);
+    let mut outcome = outcome(plan, &audience);
     let label = "signal to the last close";
     outcome.figure("closed_ns", label, closed_ns as f64, Unit::Nanoseconds);
     let label = "signal to the server's end";
     outcome.figure("ended_ns", label, ended_ns as f64, Unit::Nanoseconds);
-    audience.judge(&mut outcome, missing(&audience, plan.connections));
-    if closed < all {
-        let otherwise = &audience.losses;
-        outcome.violation(format!("{closed} of {all} clients saw 1001: {otherwise}"));
-    }
     match status {
         Some(status) if status.success() => {}
         Some(status) => outcome.violation(format!("the server ended with {status}")),
         None => outcome.violation("the server did not end"),
     }
     Ok(outcome)
+}
+
+/// What the clients saw.
+fn outcome(plan: &Plan, audience: &Audience) -> Outcome {
+    let mut outcome = Outcome::new("drain");
+    outcome.setting("rooms", plan.rooms);
+    outcome.setting("publishers", plan.publishers);
+    outcome.setting("rate", plan.rate);
+    let closed = audience.losses.of(&Loss::Closed(GOING_AWAY));
+    let label = "clients that saw 1001";
+    outcome.figure("closed", label, closed as f64, Unit::Count);
+    let acknowledged = acknowledged(audience) as f64;
+    let label = "messages acknowledged";
+    outcome.figure("acknowledged", label, acknowledged, Unit::Count);
+    let delivered = audience.ledger.delivered as f64;
+    outcome.figure("delivered", "deliveries", delivered, Unit::Count);
+    audience.judge(&mut outcome, missing(audience, plan.connections));
+    if closed < plan.connections as u64 {
+        let (all, losses) = (plan.connections, &audience.losses);
+        outcome.violation(format!("{closed} of {all} clients saw 1001: {losses}"));
+    }
+    outcome
 }
 
 /// Keeps up the traffic until `stop_ns`.
