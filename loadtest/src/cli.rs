@@ -86,6 +86,10 @@ pub(crate) struct Settings {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) pipeline: u16,
 
+    /// Threads that the connections are spread over (connect, echo)
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) client_threads: u8,
+
     /// Seconds of load [default: 10; soak: 60; drain: 3]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=DURATION_S))]
     duration: Option<u64>,
@@ -102,7 +106,7 @@ pub(crate) struct Settings {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
     pub(crate) publishers: u8,
 
-    /// The first core for the server, the second for the client
+    /// The first core for the server, the next for the client
     #[arg(long, value_enum, default_value = "auto", num_args = 0..=1, default_missing_value = "on")]
     pub(crate) pin: Pinning,
 

@@ -55,7 +55,7 @@ fn run(settings: &Settings) -> Result<bool> {
         print!("{outcome}");
         outcomes.push(outcome);
         if let Some(path) = &settings.json {
-            report::write_json(path, &outcomes)?;
+            report::write_json(path, cores.len(), &outcomes)?;
         }
     }
     Ok(outcomes.iter().all(Outcome::is_clean))
@@ -65,8 +65,9 @@ fn run_one(settings: &Settings, scenario: Scenario, cores: &[usize]) -> Result<O
     affinity::allow_connections(settings.connections(scenario))?;
     let pinned = settings.is_pinned(scenario, cores.len());
     let (for_server, for_client) = match cores {
-        [first, second, ..] if pinned => {
-            (std::slice::from_ref(first), std::slice::from_ref(second))
+        [first, rest @ ..] if pinned && !rest.is_empty() => {
+            let threads = usize::from(settings.client_threads).min(rest.len());
+            (std::slice::from_ref(first), &rest[..threads])
         }
         _ => (cores, cores),
     };

@@ -31,6 +31,12 @@ impl Latency {
         self.0.saturating_record(latency_ns);
     }
 
+    /// Enters all of `other`.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        let added = self.0.add(&other.0);
+        added.expect("all histograms have the same bounds");
+    }
+
     /// The histogram.
     pub(crate) fn histogram(&self) -> &Histogram<u64> {
         &self.0
@@ -45,6 +51,13 @@ impl Losses {
     /// Enters one.
     pub(crate) fn add(&mut self, loss: &Loss) {
         *self.0.entry(loss.clone()).or_default() += 1;
+    }
+
+    /// Enters all of `other`.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (loss, count) in &other.0 {
+            *self.0.entry(loss.clone()).or_default() += count;
+        }
     }
 
     /// How many there were.

@@ -219,9 +219,9 @@ fn time_text(value_ns: f64) -> String {
     }
 }
 
-/// Writes all outcomes of a run, with the machine they come from.
-pub(crate) fn write_json(path: &Path, outcomes: &[Outcome]) -> Result<()> {
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+/// Writes all outcomes of a run, with the machine they come from, of which the
+/// run could use `cores`.
+pub(crate) fn write_json(path: &Path, cores: usize, outcomes: &[Outcome]) -> Result<()> {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let document = json!({
         "machine": { "cores": cores, "kernel": kernel.trim() },

@@ -36,11 +36,14 @@ fn assert_line(text: &str, label: &str, value: &str) {
 fn connect_opens_every_connection() {
     let text = clean("connect --connections 300 --rooms 7 --pin off");
     assert_line(&text, "connections open", "300");
+    let text = clean("connect --connections 301 --client-threads 2 --pin off");
+    assert_line(&text, "connections open", "301");
 }
 
 #[test]
 fn echo_brings_every_message_back() {
     clean("echo --connections 10 --pipeline 4 --size 200 --duration 1 --pin off");
+    clean("echo --connections 9 --client-threads 2 --duration 1 --pin off");
     clean("echo --connections 2 --size 100000 --duration 1 --pin off");
 }
 

@@ -11,6 +11,7 @@
 //! A swarm belongs to one thread and shares nothing, so that several threads or
 //! processes can each drive their own share of the connections.
 
+pub(crate) mod crew;
 mod deframe;
 pub(crate) mod frame;
 mod handshake;

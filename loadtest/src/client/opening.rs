@@ -39,6 +39,25 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
+    /// That of several swarms which were opened at the same time.
+    pub(crate) fn merge(parts: Vec<Self>) -> Self {
+        let mut whole = Self {
+            count: 0,
+            took_ns: 0,
+            latency: Latency::new(),
+            losses: Losses::default(),
+            shards: Vec::new(),
+        };
+        for part in parts {
+            whole.count += part.count;
+            whole.took_ns = whole.took_ns.max(part.took_ns);
+            whole.latency.merge(&part.latency);
+            whole.losses.merge(&part.losses);
+            whole.shards.extend(part.shards);
+        }
+        whole
+    }
+
     /// For scenarios that make no sense with some connections missing.
     pub(crate) fn all(self) -> Result<Self> {
         if self.losses.count() > 0 {

@@ -2,18 +2,22 @@
 //! subscribed, spread over rooms.
 
 use super::{Plan, per_second};
-use crate::client::Swarm;
-use crate::client::opening::{Until, open};
+use crate::client::opening::{Opened, Until, open};
+use crate::client::{Swarm, crew};
 use crate::measure::Window;
 use crate::report::{Outcome, Unit};
 use anyhow::Result;
 
 pub(super) fn run(plan: &Plan) -> Result<Outcome> {
-    let mut swarm = Swarm::new(&plan.target)?;
+    let mut swarms = Vec::new();
+    for count in crew::shares(plan.connections, plan.threads) {
+        swarms.push((Swarm::new(&plan.target)?, count));
+    }
     let window = Window::begin(plan.server);
     let until = Until::Subscribed { rooms: plan.rooms };
-    let opened = open(&mut swarm, plan.connections, until)?;
+    let parts = crew::phase(&mut swarms, |(swarm, count)| open(swarm, *count, until))?;
     let usage = window.end();
+    let opened = Opened::merge(parts);
 
     let mut outcome = Outcome::new("connect");
     let count = opened.count as u64;

@@ -46,7 +46,7 @@ pub(super) fn run(plan: &Plan) -> Result<Outcome> {
     outcome.figure("same_ns", "median, same shard", near, Unit::Nanoseconds);
     outcome.figure("other_ns", "median, other shard", far, Unit::Nanoseconds);
     let ratio = far / near.max(1.0);
-    outcome.figure("ratio", "other shard of same shard", ratio, Unit::Share);
+    outcome.figure("ratio", "other shard against same", ratio, Unit::Share);
     let of = |group: u8| &audience.latency[usize::from(group)];
     outcome.latency("publisher", "back to the publisher", of(PUBLISHER));
     outcome.latency("same", "same shard", of(SAME));

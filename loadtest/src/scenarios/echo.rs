@@ -4,7 +4,7 @@
 
 use super::{Plan, Watch, per_second};
 use crate::client::opening::{Until, open_all};
-use crate::client::{Loss, Message, Swarm, Traffic, frame};
+use crate::client::{Loss, Message, Swarm, Traffic, crew, frame};
 use crate::clock::{nanoseconds, now_ns};
 use crate::measure::{Latency, Losses, Window};
 use crate::progress;
@@ -17,17 +17,32 @@ const WARM_UP: Duration = Duration::from_secs(1);
 
 pub(super) fn run(plan: &Plan) -> Result<Outcome> {
     let target = plan.target.raw();
-    let (mut swarm, _) = open_all(&target, plan.connections, Until::Upgraded)?;
-    let mut echo = Echo::new(plan);
-    echo.begin(&mut swarm);
-    echo.run_for(&mut swarm, WARM_UP.min(plan.duration), false)?;
-    echo.received = 0;
-    echo.latency = Latency::new();
+    let mut shares: Vec<_> = crew::shares(plan.connections, plan.threads).collect();
+    let mut shares = crew::phase(&mut shares, |connections| {
+        let (swarm, _) = open_all(&target, *connections, Until::Upgraded)?;
+        Ok((swarm, Echo::new(plan, *connections)))
+    })?;
+    crew::phase(&mut shares, |(swarm, echo)| {
+        echo.begin(swarm);
+        echo.run_for(swarm, WARM_UP.min(plan.duration))?;
+        echo.received = 0;
+        echo.latency = Latency::new();
+        Ok(())
+    })?;
     let window = Window::begin(plan.server);
-    echo.run_for(&mut swarm, plan.duration, true)?;
+    let measured = crew::phase(&mut shares, |(swarm, echo)| {
+        echo.run_for(swarm, plan.duration)?;
+        Ok((echo.received, echo.latency.clone()))
+    })?;
     let usage = window.end();
-    let (received, latency) = (echo.received, echo.latency.clone());
-    let unanswered = echo.finish(&mut swarm)?;
+    let unanswered = crew::phase(&mut shares, |(swarm, echo)| echo.finish(swarm))?;
+    let received = measured.iter().map(|(received, _)| received).sum();
+    let (mut latency, mut losses) = (Latency::new(), Losses::default());
+    for ((_, part), (_, echo)) in measured.iter().zip(&shares) {
+        latency.merge(part);
+        losses.merge(&echo.losses);
+    }
+    let wrong = shares.iter().map(|(_, echo)| echo.wrong).sum();
 
     let mut outcome = Outcome::new("echo");
     outcome.setting("size", plan.size);
@@ -37,9 +52,9 @@ pub(super) fn run(plan: &Plan) -> Result<Outcome> {
     outcome.figure("rate", "messages", rate, Unit::PerSecond);
     outcome.usage(usage, received, "message");
     outcome.latency("round_trip", "round trip", &latency);
-    outcome.forbid(unanswered, "messages never came back");
-    outcome.forbid(echo.wrong, "messages came back changed");
-    outcome.forbid_losses(&echo.losses);
+    outcome.forbid(unanswered.iter().sum(), "messages never came back");
+    outcome.forbid(wrong, "messages came back changed");
+    outcome.forbid_losses(&losses);
     Ok(outcome)
 }
 
@@ -62,7 +77,7 @@ struct Echo {
 }
 
 impl Echo {
-    fn new(plan: &Plan) -> Self {
+    fn new(plan: &Plan, connections: usize) -> Self {
         let payload: Vec<u8> = (0..plan.size).map(|at| b'a' + (at % 26) as u8).collect();
         let mut frames = Vec::new();
         frame::append(frame::BINARY, &payload, &mut frames);
@@ -72,8 +87,8 @@ impl Echo {
             frames: frames.repeat(plan.pipeline),
             frame_bytes,
             payload,
-            sent_ns: vec![0; plan.connections * plan.pipeline],
-            returned: vec![0; plan.connections],
+            sent_ns: vec![0; connections * plan.pipeline],
+            returned: vec![0; connections],
             stopping: false,
             in_flight: 0,
             received: 0,
@@ -94,10 +109,10 @@ impl Echo {
         self.frames = frames;
     }
 
-    fn run_for(&mut self, swarm: &mut Swarm, duration: Duration, shown: bool) -> Result<()> {
+    fn run_for(&mut self, swarm: &mut Swarm, duration: Duration) -> Result<()> {
         let begun_ns = now_ns();
         let end_ns = begun_ns + nanoseconds(duration);
-        let bar = progress::bar("echo", if shown { duration.as_secs() } else { 0 });
+        let bar = progress::bar("echo", duration.as_secs());
         let mut watch = Watch::new();
         while now_ns() < end_ns && !watch.is_stalled(self.received) {
             swarm.turn(end_ns.min(watch.deadline_ns()), self)?;

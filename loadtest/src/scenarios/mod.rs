@@ -19,7 +19,7 @@ use crate::clock::{nanoseconds, now_ns};
 use crate::limits::STALL;
 use crate::report::Outcome;
 use crate::server_process::ServerProcess;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use std::time::Duration;
 
 /// What a scenario is to do, with every default filled in.
@@ -32,6 +32,7 @@ struct Plan {
     publishers: usize,
     size: usize,
     pipeline: usize,
+    threads: usize,
     rate: u32,
     duration: Duration,
 }
@@ -42,6 +43,10 @@ pub(crate) fn run(
     scenario: Scenario,
     server: &mut ServerProcess,
 ) -> Result<Outcome> {
+    ensure!(
+        settings.client_threads == 1 || matches!(scenario, Scenario::Connect | Scenario::Echo),
+        "only connect and echo spread their connections over several threads"
+    );
     let plan = Plan {
         target: server.target().clone(),
         server: server.pid(),
@@ -50,6 +55,7 @@ pub(crate) fn run(
         publishers: usize::from(settings.publishers),
         size: settings.size,
         pipeline: usize::from(settings.pipeline),
+        threads: usize::from(settings.client_threads).min(settings.connections(scenario)),
         rate: settings.rate(scenario),
         duration: settings.duration(scenario),
     };
