@@ -148,7 +148,7 @@ impl Drop for ServerProcess {
     }
 }
 
-/// The server's file: named, or beside this program, or beside its tests.
+/// The server's file: as named, or beside this program.
 fn path(settings: &Settings) -> Result<PathBuf> {
     let own = env::current_exe().context("cannot find this program")?;
     let path = settings

@@ -134,11 +134,11 @@ impl Audience {
             self.publish(swarm, schedule);
             bar.set_position(schedule.issued());
             let next_ns = schedule.next_due_ns();
-            let moved = self.ledger.delivered + schedule.issued();
             if next_ns.is_none() && self.ledger.delivered >= wanted {
                 break;
             }
-            if watch.is_stalled(moved) {
+            let abandoned = self.losses.count() >= self.groups.len() as u64;
+            if abandoned || watch.is_stalled(self.ledger.delivered) {
                 break;
             }
             let deadline_ns = next_ns.unwrap_or(u64::MAX).min(watch.deadline_ns());

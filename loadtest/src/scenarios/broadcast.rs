@@ -1,7 +1,7 @@
 //! `broadcast`: every one of N clients sends one message to all, and the round
 //! ends when all N² have arrived.
 
-use super::{Plan, Watch, per_second};
+use super::{Plan, Watch, linger, per_second};
 use crate::client::opening::{Until, open_all};
 use crate::client::{Loss, Message, Swarm, Traffic, pubsub};
 use crate::clock::{nanoseconds, now_ns};
@@ -29,11 +29,12 @@ pub(super) fn run(plan: &Plan) -> Result<Outcome> {
         bar.set_position((now_ns() - begun_ns) / 1_000_000_000);
     }
     let usage = window.end();
+    let count = crowd.received - warmed_up;
     bar.finish_and_clear();
+    linger(&mut swarm, &mut crowd)?;
 
     let mut outcome = Outcome::new("broadcast");
     outcome.setting("size", plan.size);
-    let count = crowd.received - warmed_up;
     let played = rounds.histogram().len() as f64;
     outcome.figure("rounds", "rounds", played, Unit::Count);
     outcome.figure("deliveries", "deliveries", count as f64, Unit::Count);

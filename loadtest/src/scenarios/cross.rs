@@ -2,9 +2,9 @@
 //! its publisher's. Of the connections, three are used: a publisher, a member
 //! on its shard, a member on another.
 
-use super::Plan;
 use super::audience::Audience;
 use super::schedule::Schedule;
+use super::{Plan, linger};
 use crate::client::Swarm;
 use crate::client::opening::{self, Until, open};
 use crate::clock::now_ns;
@@ -34,6 +34,7 @@ pub(super) fn run(plan: &Plan) -> Result<Outcome> {
     let mut schedule = Schedule::new(now_ns(), plan.rate, 1, 1, plan.duration)?;
     let wanted = schedule.total() * chosen.len() as u64;
     audience.play(&mut swarm, &mut schedule, wanted)?;
+    linger(&mut swarm, &mut audience)?;
 
     let mut outcome = Outcome::new("cross");
     outcome.setting("rate", plan.rate);

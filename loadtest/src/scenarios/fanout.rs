@@ -2,7 +2,7 @@
 
 use super::audience::Audience;
 use super::schedule::Schedule;
-use super::{Plan, per_second};
+use super::{Plan, linger, per_second};
 use crate::client::opening::{Until, open_all};
 use crate::clock::now_ns;
 use crate::measure::Window;
@@ -21,13 +21,14 @@ pub(super) fn run(plan: &Plan) -> Result<Outcome> {
     let wanted = schedule.total() * members as u64;
     audience.play(&mut swarm, &mut schedule, wanted)?;
     let usage = window.end();
+    let delivered = audience.ledger.delivered;
+    linger(&mut swarm, &mut audience)?;
 
     let mut outcome = Outcome::new("fanout");
     outcome.setting("rate", plan.rate);
     outcome.setting("size", plan.size);
     let published = schedule.issued() as f64;
     outcome.figure("published", "messages published", published, Unit::Count);
-    let delivered = audience.ledger.delivered;
     outcome.figure("delivered", "deliveries", delivered as f64, Unit::Count);
     let rate = per_second(delivered, usage.wall_ns);
     outcome.figure("rate", "deliveries", rate, Unit::PerSecond);

@@ -2,20 +2,15 @@
 //! nothing in one room. What is fixed is paid for by a first hundred, which is
 //! not counted; what the kernel keeps is not in it.
 
-use super::Plan;
+use super::{Plan, linger};
 use crate::client::opening::{Until, open};
 use crate::client::{Loss, Message, Swarm, Traffic};
-use crate::clock::{nanoseconds, now_ns};
 use crate::measure::{Losses, Memory};
 use crate::report::{Outcome, Unit};
 use anyhow::{Context, Result, ensure};
-use std::time::Duration;
 
 /// Connections that pay for what is fixed.
 const FIRST: usize = 100;
-
-/// What the server gets to finish its work before its memory is read.
-const SETTLE: Duration = Duration::from_millis(300);
 
 pub(super) fn run(plan: &Plan) -> Result<Outcome> {
     let pid = plan.server.context("--url needs --pid for this scenario")?;
@@ -29,11 +24,11 @@ pub(super) fn run(plan: &Plan) -> Result<Outcome> {
     let mut swarm = Swarm::new(&plan.target)?;
     let empty = memory()?;
     open(&mut swarm, FIRST, everyone)?.all()?;
-    silence.keep(&mut swarm)?;
+    linger(&mut swarm, &mut silence)?;
     let warm = memory()?;
     let counted = plan.connections - FIRST;
     open(&mut swarm, counted, everyone)?.all()?;
-    silence.keep(&mut swarm)?;
+    linger(&mut swarm, &mut silence)?;
     let full = memory()?;
 
     let mut outcome = Outcome::new("idle");
@@ -63,16 +58,6 @@ pub(super) fn run(plan: &Plan) -> Result<Outcome> {
 #[derive(Default)]
 struct Silence {
     losses: Losses,
-}
-
-impl Silence {
-    fn keep(&mut self, swarm: &mut Swarm) -> Result<()> {
-        let end_ns = now_ns() + nanoseconds(SETTLE);
-        while now_ns() < end_ns {
-            swarm.turn(end_ns, self)?;
-        }
-        Ok(())
-    }
 }
 
 impl Traffic for Silence {

@@ -14,13 +14,16 @@ mod schedule;
 mod soak;
 
 use crate::cli::{Scenario, Settings};
-use crate::client::Target;
+use crate::client::{Swarm, Target, Traffic};
 use crate::clock::{nanoseconds, now_ns};
 use crate::limits::STALL;
 use crate::report::Outcome;
 use crate::server_process::ServerProcess;
 use anyhow::{Result, ensure};
 use std::time::Duration;
+
+/// How long [`linger`] listens.
+const LINGER: Duration = Duration::from_millis(300);
 
 /// What a scenario is to do, with every default filled in.
 #[derive(Clone, Debug)]
@@ -106,6 +109,16 @@ impl Watch {
     fn deadline_ns(&self) -> u64 {
         self.since_ns + nanoseconds(STALL)
     }
+}
+
+/// Listens for a moment after the last message that was due: one too many
+/// comes after it.
+fn linger<T: Traffic>(swarm: &mut Swarm, traffic: &mut T) -> Result<()> {
+    let end_ns = now_ns() + nanoseconds(LINGER);
+    while now_ns() < end_ns {
+        swarm.turn(end_ns, traffic)?;
+    }
+    Ok(())
 }
 
 /// Events per second.

@@ -3,7 +3,7 @@
 
 use super::audience::Audience;
 use super::schedule::Schedule;
-use super::{Plan, per_second};
+use super::{Plan, linger, per_second};
 use crate::client::opening::{Until, open_all};
 use crate::clock::now_ns;
 use crate::measure::Window;
@@ -22,6 +22,8 @@ pub(super) fn run(plan: &Plan) -> Result<Outcome> {
     let wanted = per_room * plan.connections as u64;
     audience.play(&mut swarm, &mut schedule, wanted)?;
     let usage = window.end();
+    let delivered = audience.ledger.delivered;
+    linger(&mut swarm, &mut audience)?;
 
     let mut outcome = Outcome::new("soak");
     outcome.setting("rooms", rooms);
@@ -31,7 +33,6 @@ pub(super) fn run(plan: &Plan) -> Result<Outcome> {
     let published = schedule.issued() as f64;
     outcome.figure("published", "messages published", published, Unit::Count);
     outcome.figure("wanted", "deliveries due", wanted as f64, Unit::Count);
-    let delivered = audience.ledger.delivered;
     outcome.figure("delivered", "deliveries", delivered as f64, Unit::Count);
     let rate = per_second(delivered, usage.wall_ns);
     outcome.figure("rate", "deliveries", rate, Unit::PerSecond);
