@@ -10,9 +10,7 @@ pub(crate) fn cores() -> Vec<usize> {
     let Ok(allowed) = sched_getaffinity(None) else {
         return Vec::new();
     };
-    (0..CpuSet::MAX_CPU)
-        .filter(|core| allowed.is_set(*core))
-        .collect()
+    (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect()
 }
 
 /// Keeps the calling thread, and what it starts, on `cores`.
@@ -30,10 +28,7 @@ pub(crate) fn run_on(cores: &[usize]) -> Result<()> {
 /// If that is too little for `connections`.
 pub(crate) fn allow_connections(connections: usize) -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     setrlimit(Resource::Nofile, raised).context("cannot raise the limit of open files")?;
     let most = limit.maximum.unwrap_or(u64::MAX);
     if connections as u64 + SPARE_DESCRIPTORS > most {

@@ -50,10 +50,7 @@ impl Alarm {
         }
         self.due_ns = due_ns;
         let once = Itimerspec {
-            it_interval: Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
+            it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
             it_value: Timespec {
                 tv_sec: (due_ns / SECOND_NS).cast_signed(),
                 tv_nsec: (due_ns % SECOND_NS).cast_signed(),

@@ -190,10 +190,7 @@ mod tests {
         }
         let fine = cpu_ns(pid).unwrap() - before.0;
         let coarse = ticked_ns(pid).unwrap() - before.1;
-        assert!(
-            fine.abs_diff(coarse) <= 60_000_000 + fine / 5,
-            "{fine} ns and {coarse} ns"
-        );
+        assert!(fine.abs_diff(coarse) <= 60_000_000 + fine / 5, "{fine} ns and {coarse} ns");
     }
 
     #[test]

@@ -6,7 +6,5 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) fn bar(what: &'static str, length: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:>12} [{bar:40}] {human_pos}/{human_len} {eta}");
     let style = style.expect("the template is constant and valid");
-    ProgressBar::new(length)
-        .with_style(style.progress_chars("=> "))
-        .with_message(what)
+    ProgressBar::new(length).with_style(style.progress_chars("=> ")).with_message(what)
 }

@@ -67,12 +67,7 @@ impl Outcome {
 
     /// Adds a number.
     pub(crate) fn figure(&mut self, key: &str, label: &str, value: f64, unit: Unit) -> &mut Self {
-        self.figures.push(Figure {
-            key: key.to_owned(),
-            label: label.to_owned(),
-            value,
-            unit,
-        });
+        self.figures.push(Figure { key: key.to_owned(), label: label.to_owned(), value, unit });
         self
     }
 
@@ -123,11 +118,8 @@ impl Outcome {
     }
 
     fn json(&self) -> Value {
-        let figures: Map<_, _> = self
-            .figures
-            .iter()
-            .map(|figure| (figure.key.clone(), json!(figure.value)))
-            .collect();
+        let figures: Map<_, _> =
+            self.figures.iter().map(|figure| (figure.key.clone(), json!(figure.value))).collect();
         let latencies: Map<_, _> = self
             .latencies
             .iter()
@@ -184,12 +176,7 @@ fn latency_json(latency: &Latency) -> Value {
     let histogram = latency.histogram();
     let mut told: Map<_, _> = PERCENTILES
         .iter()
-        .map(|(name, at)| {
-            (
-                (*name).to_owned(),
-                json!(histogram.value_at_percentile(*at)),
-            )
-        })
+        .map(|(name, at)| ((*name).to_owned(), json!(histogram.value_at_percentile(*at))))
         .collect();
     told.insert("max".to_owned(), json!(histogram.max()));
     told.insert("mean".to_owned(), json!(histogram.mean()));

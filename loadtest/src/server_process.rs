@@ -37,11 +37,7 @@ impl ServerProcess {
     /// If it cannot be started or does not say where it listens.
     pub(crate) fn start(settings: &Settings, scenario: Scenario, cores: &[usize]) -> Result<Self> {
         if let Some(url) = &settings.url {
-            return Ok(Self {
-                target: Target::parse(url)?,
-                pid: settings.pid,
-                child: None,
-            });
+            return Ok(Self { target: Target::parse(url)?, pid: settings.pid, child: None });
         }
         let path = path(settings)?;
         let mut command = Command::new(env::current_exe().context("cannot find this program")?);
@@ -53,9 +49,7 @@ impl ServerProcess {
         }
         command.args(&settings.server_args);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", path.display()))?;
+        let child = command.spawn().with_context(|| format!("cannot start {}", path.display()))?;
         let mut server = Self {
             target: Target::parse("ws://127.0.0.1:0/ws")?,
             pid: Some(child.id()),
@@ -151,10 +145,7 @@ impl Drop for ServerProcess {
 /// The server's file: as named, or beside this program.
 fn path(settings: &Settings) -> Result<PathBuf> {
     let own = env::current_exe().context("cannot find this program")?;
-    let path = settings
-        .server
-        .clone()
-        .unwrap_or_else(|| own.with_file_name("shardcast"));
+    let path = settings.server.clone().unwrap_or_else(|| own.with_file_name("shardcast"));
     ensure!(
         path.is_file(),
         "{} is missing: build it with `cargo build --release`, or name one with --server or --url",
@@ -181,11 +172,8 @@ pub(crate) fn launch_if_asked() -> Result<()> {
         return Ok(());
     }
     let cores = arguments.next().context("no cores")?;
-    let cores: Vec<usize> = cores
-        .to_string_lossy()
-        .split(',')
-        .filter_map(|core| core.parse().ok())
-        .collect();
+    let cores: Vec<usize> =
+        cores.to_string_lossy().split(',').filter_map(|core| core.parse().ok()).collect();
     let path = arguments.next().context("no server")?;
     if !cores.is_empty() {
         affinity::run_on(&cores)?;

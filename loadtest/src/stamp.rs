@@ -60,11 +60,8 @@ mod tests {
 
     #[test]
     fn a_stamp_survives_the_way_and_padding_is_ignored() {
-        let stamp = Stamp {
-            publisher: 255,
-            sequence: (1 << 24) - 1,
-            due_ns: 0x0000_9ABC_DEF0_1234,
-        };
+        let stamp =
+            Stamp { publisher: 255, sequence: (1 << 24) - 1, due_ns: 0x0000_9ABC_DEF0_1234 };
         for size in [0, 20, 21, 500] {
             let mut text = Vec::new();
             stamp.append(size, &mut text);
@@ -79,11 +76,7 @@ mod tests {
     fn an_age_is_right_across_the_wrap() {
         let due_ns = TIME_MASK - 5;
         let mut text = Vec::new();
-        let sent = Stamp {
-            publisher: 0,
-            sequence: 0,
-            due_ns,
-        };
+        let sent = Stamp { publisher: 0, sequence: 0, due_ns };
         sent.append(0, &mut text);
         let stamp = Stamp::read(&text).unwrap();
         assert_eq!(stamp.age_ns(due_ns + 100), 100);

@@ -15,10 +15,8 @@ fn clean(arguments: &str) -> String {
         "{} is missing: build the server into the same target directory first",
         server.display()
     );
-    let output = Command::new(program)
-        .args(arguments.split(' '))
-        .output()
-        .expect("the program runs");
+    let output =
+        Command::new(program).args(arguments.split(' ')).output().expect("the program runs");
     let both = [&output.stdout[..], &output.stderr[..]].concat();
     let text = String::from_utf8_lossy(&both).into_owned();
     assert_eq!(output.status.code(), Some(0), "{arguments}:\n{text}");

@@ -220,14 +220,8 @@ impl Rooms {
         }
     }
 
-    /// How many rooms have members on this shard, users included.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.rooms.len()
-    }
-
-    #[cfg(test)]
-    pub(crate) fn channel_count(&self) -> usize {
-        self.channels.len()
+    /// Whether no room has members on this shard.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rooms.is_empty() && self.channels.is_empty() && self.dirty.is_empty()
     }
 }

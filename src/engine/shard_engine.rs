@@ -298,6 +298,11 @@ impl ShardEngine {
         self.core.draining && self.core.connections.is_empty()
     }
 
+    /// Whether it keeps nothing of any connection, room or message.
+    pub fn is_empty(&self) -> bool {
+        self.core.connections.is_empty() && self.core.rooms.is_empty()
+    }
+
     /// How many connections are in the arena, in whatever state.
     pub fn connection_count(&self) -> usize {
         self.core.connections.len()

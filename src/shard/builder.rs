@@ -8,7 +8,10 @@ use std::{
     thread::available_parallelism,
 };
 
-use super::{mailbox::Mailbox, runtime::Engine};
+use super::{
+    mailbox::{Address, Mailbox},
+    runtime::Engine,
+};
 use crate::{
     dialect::Dialect,
     driver::listen::{DEFAULT_BACKLOG, listen},
@@ -251,21 +254,34 @@ impl Builder {
     /// # Errors
     /// See [`BuildError`]. A port on which another program listens is one, even
     /// if that program would share it.
-    pub fn build(self) -> Result<Engine, BuildError> {
+    pub fn build(mut self) -> Result<Engine, BuildError> {
+        let (driver, pin, http) = (self.driver, self.pin, self.http.take());
+        let listen = std::mem::take(&mut self.listen);
+        let parts = self.into_parts()?;
+        let listeners = bind(&listen, parts.common.shards)?;
+        Ok(Engine::new(parts, driver, pin, http, listeners))
+    }
+
+    /// Checks the settings and makes what does not depend on sockets.
+    pub(super) fn into_parts(self) -> Result<Parts, BuildError> {
         let shards = self.shards.unwrap_or_else(default_shards);
         if !(1..=Limits::SHARDS).contains(&shards) {
             let most = Limits::SHARDS;
             return Err(BuildError::Settings(format!("shards must be 1 to {most}, not {shards}")));
         }
         self.limits.check().map_err(BuildError::Settings)?;
-        let listeners = bind(&self.listen, shards)?;
-        let node = random_node();
-        let mailboxes =
-            (0..shards).map(|_| Mailbox::new(self.limits.mailbox_messages)).collect::<Vec<_>>();
-        let common = Arc::new(Common::new(node, self.limits, self.dialect, &self.path, shards));
-        let (driver, pin) = (self.driver, self.pin);
-        Ok(Engine::new(common, Arc::new(self.app), driver, pin, self.http, listeners, mailboxes))
+        let capacity = self.limits.mailbox_messages;
+        let mailboxes = (0..shards).map(|_| Mailbox::new(capacity)).collect();
+        let common = Common::new(random_node(), self.limits, self.dialect, &self.path, shards);
+        Ok(Parts { common: Arc::new(common), app: Arc::new(self.app), mailboxes })
     }
+}
+
+/// An engine's shards before they have drivers.
+pub(super) struct Parts {
+    pub(super) common: Arc<Common>,
+    pub(super) app: Arc<App>,
+    pub(super) mailboxes: Vec<(Mailbox, Address)>,
 }
 
 impl fmt::Debug for Builder {

@@ -12,6 +12,7 @@ mod handle;
 mod mailbox;
 mod query;
 mod runtime;
+pub mod sim;
 mod turn;
 
 /// The atomics of the doorbell; its model test puts others in their place.

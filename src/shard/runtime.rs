@@ -12,7 +12,7 @@ use std::{
 use tracing::{error, info};
 
 use super::{
-    builder::{Builder, DriverKind, HttpHandOff},
+    builder::{Builder, DriverKind, HttpHandOff, Parts},
     clock::SystemClock,
     handle::Handle,
     mailbox::{Address, Mailbox, Post},
@@ -91,14 +91,13 @@ impl Engine {
     }
 
     pub(super) fn new(
-        common: Arc<Common>,
-        app: Arc<App>,
+        parts: Parts,
         driver: DriverKind,
         pin: bool,
         http: Option<HttpHandOff>,
         listeners: Vec<TcpListener>,
-        mailboxes: Vec<(Mailbox, Address)>,
     ) -> Self {
+        let Parts { common, app, mailboxes } = parts;
         let addresses = mailboxes.iter().map(|(_, address)| address.clone()).collect();
         let handle = Handle::new(Arc::clone(&common), addresses);
         let local = listeners.first().and_then(|listener| listener.local_addr().ok());

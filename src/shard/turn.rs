@@ -91,6 +91,11 @@ impl<D: Driver> Shard<D> {
         Ok(())
     }
 
+    /// Whether a turn would find nothing to do of its own.
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.left_over && self.mailbox.len() == 0 && !self.post.is_waiting()
+    }
+
     /// Lets the next sleep last no longer than `most`.
     pub(crate) fn wake_by(&mut self, most: Duration) {
         self.wake_by = Some(most);

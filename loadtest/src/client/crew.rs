@@ -21,10 +21,8 @@ pub(crate) fn phase<S: Send, R: Send>(
     }
     thread::scope(|scope| {
         let work = &work;
-        let threads: Vec<_> = shares
-            .iter_mut()
-            .map(|share| scope.spawn(move || work(share)))
-            .collect();
+        let threads: Vec<_> =
+            shares.iter_mut().map(|share| scope.spawn(move || work(share))).collect();
         let joined = threads.into_iter().map(thread::ScopedJoinHandle::join);
         joined
             .map(|result| result.unwrap_or_else(|_| Err(anyhow!("a client thread panicked"))))

@@ -82,9 +82,7 @@ pub(crate) fn next_frame(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, Fau
         return Err(Fault::TooLong(length));
     }
     let end = head + length as usize;
-    Ok(bytes
-        .get(head..end)
-        .map(|payload| (Frame { opcode, payload }, end)))
+    Ok(bytes.get(head..end).map(|payload| (Frame { opcode, payload }, end)))
 }
 
 fn opcode(first: u8) -> Result<Opcode, Fault> {

@@ -45,11 +45,8 @@ mod tests {
             assert_eq!(frame[0], BINARY);
             assert_eq!(frame[1] & 0x80, 0x80, "the mask bit");
             let (key, masked) = frame[head..].split_first_chunk::<4>().unwrap();
-            let plain: Vec<u8> = masked
-                .iter()
-                .zip(key.iter().cycle())
-                .map(|(byte, key)| byte ^ key)
-                .collect();
+            let plain: Vec<u8> =
+                masked.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
             assert_eq!(plain, payload);
         }
     }

@@ -45,10 +45,7 @@ impl Handshake {
              Connection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\n\
              Sec-WebSocket-Version: 13\r\n\r\n"
         );
-        Self {
-            request: request.into_bytes(),
-            accept: derive_accept_key(KEY.as_bytes()),
-        }
+        Self { request: request.into_bytes(), accept: derive_accept_key(KEY.as_bytes()) }
     }
 
     /// The bytes to send when the connection stands.
@@ -75,11 +72,7 @@ impl Handshake {
             header.name.eq_ignore_ascii_case("sec-websocket-accept")
                 && header.value == self.accept.as_bytes()
         });
-        if accepted {
-            Ok(Some(length))
-        } else {
-            Err(Refusal::Accept)
-        }
+        if accepted { Ok(Some(length)) } else { Err(Refusal::Accept) }
     }
 }
 
@@ -100,10 +93,7 @@ mod tests {
         let handshake = Handshake::new("127.0.0.1:1", "/ws");
         let head = answer(&handshake);
         let with_frame = format!("{head}\u{1}rest");
-        assert_eq!(
-            handshake.accepted(with_frame.as_bytes()),
-            Ok(Some(head.len()))
-        );
+        assert_eq!(handshake.accepted(with_frame.as_bytes()), Ok(Some(head.len())));
         for cut in 0..head.len() {
             assert_eq!(handshake.accepted(&head.as_bytes()[..cut]), Ok(None));
         }
@@ -116,9 +106,6 @@ mod tests {
         assert_eq!(handshake.accepted(busy), Err(Refusal::Status(503)));
         let wrong = answer(&handshake).replace(&handshake.accept, "x");
         assert_eq!(handshake.accepted(wrong.as_bytes()), Err(Refusal::Accept));
-        assert_eq!(
-            handshake.accepted(b"SSH-2.0-x\r\n"),
-            Err(Refusal::Malformed)
-        );
+        assert_eq!(handshake.accepted(b"SSH-2.0-x\r\n"), Err(Refusal::Malformed));
     }
 }

@@ -54,12 +54,7 @@ impl Link {
 
     /// A connection that never came to be.
     pub(super) fn lost() -> Self {
-        Self {
-            stream: None,
-            phase: Phase::Lost,
-            partial: Vec::new(),
-            unsent: Vec::new(),
-        }
+        Self { stream: None, phase: Phase::Lost, partial: Vec::new(), unsent: Vec::new() }
     }
 
     /// Whether TCP is connected by now.
@@ -112,11 +107,7 @@ impl Link {
         let Some(stream) = &mut self.stream else {
             return Ok(());
         };
-        let sent = if self.unsent.is_empty() {
-            write_some(stream, bytes)?
-        } else {
-            0
-        };
+        let sent = if self.unsent.is_empty() { write_some(stream, bytes)? } else { 0 };
         let rest = &bytes[sent..];
         if self.unsent.len() + rest.len() > UNSENT_BYTES {
             return Err(Loss::Broken("the server does not read".to_owned()));

@@ -91,10 +91,7 @@ pub(crate) fn open(swarm: &mut Swarm, count: usize, until: Until) -> Result<Open
             moved_ns = now_ns();
             bar.set_position(settled as u64);
         } else if now_ns() - moved_ns >= nanoseconds(STALL) {
-            bail!(
-                "the server stopped answering: {} of {count} connections open",
-                opening.done
-            );
+            bail!("the server stopped answering: {} of {count} connections open", opening.done);
         }
         if opening.done == 0 && opening.losses.count() >= DIALS_IN_FLIGHT.min(count) as u64 {
             bail!("no connection could be opened: {}", opening.losses);

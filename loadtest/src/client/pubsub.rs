@@ -19,11 +19,8 @@ pub(crate) fn append_subscribe(room: usize, out: &mut Vec<u8>) {
 
 /// Appends the frame that publishes `stamp`, as a string of `size` bytes.
 pub(crate) fn append_publish(room: usize, stamp: Stamp, size: usize, out: &mut Vec<u8>) {
-    let mut text = format!(
-        r#"{{"type":"publish","room":"{}","data":""#,
-        room_name(room)
-    )
-    .into_bytes();
+    let mut text =
+        format!(r#"{{"type":"publish","room":"{}","data":""#, room_name(room)).into_bytes();
     stamp.append(size, &mut text);
     text.extend_from_slice(b"\"}");
     frame::append(frame::TEXT, &text, out);
@@ -106,9 +103,7 @@ impl StampReader {
             let name = room_name(room);
             format!(r#"{{"type":"message","room":"{name}","data":""#).into_bytes()
         };
-        Self {
-            heads: (0..rooms).map(head).collect(),
-        }
+        Self { heads: (0..rooms).map(head).collect() }
     }
 
     /// The stamp of a publication to `room`, or what came instead.
@@ -156,11 +151,7 @@ mod tests {
 
     #[test]
     fn a_stamp_is_found_whatever_the_order_of_fields() {
-        let stamp = Stamp {
-            publisher: 3,
-            sequence: 77,
-            due_ns: 123_456,
-        };
+        let stamp = Stamp { publisher: 3, sequence: 77, due_ns: 123_456 };
         let mut data = Vec::new();
         stamp.append(40, &mut data);
         let data = String::from_utf8(data).unwrap();

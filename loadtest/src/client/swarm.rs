@@ -44,8 +44,7 @@ impl Swarm {
         let poll = Poll::new().context("cannot create an epoll")?;
         let alarm = Alarm::new().context("cannot create a timer")?;
         let descriptor = alarm.descriptor();
-        poll.registry()
-            .register(&mut SourceFd(&descriptor), ALARM, Interest::READABLE)?;
+        poll.registry().register(&mut SourceFd(&descriptor), ALARM, Interest::READABLE)?;
         Ok(Self {
             poll,
             events: Events::with_capacity(1024),
@@ -135,9 +134,7 @@ impl Swarm {
         if left_ns == 0 || !self.unfinished.is_empty() {
             return Ok(Duration::ZERO);
         }
-        self.alarm
-            .set(deadline_ns)
-            .context("cannot set the timer")?;
+        self.alarm.set(deadline_ns).context("cannot set the timer")?;
         Ok(Duration::from_nanos(left_ns) + Duration::from_millis(1))
     }
 
@@ -206,10 +203,7 @@ impl Swarm {
             let payload = frame.payload;
             match frame.opcode {
                 Opcode::Text | Opcode::Binary => {
-                    let message = Message {
-                        payload,
-                        arrived_ns,
-                    };
+                    let message = Message { payload, arrived_ns };
                     traffic.on_message(index, message, &mut self.reply);
                 }
                 Opcode::Ping => frame::append(frame::PONG, payload, &mut self.reply),

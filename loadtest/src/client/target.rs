@@ -26,21 +26,13 @@ impl Target {
             .strip_prefix("ws://")
             .with_context(|| format!("{url}: only ws:// is spoken here"))?;
         let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let addresses = host
-            .to_socket_addrs()
-            .with_context(|| format!("{host}: not HOST:PORT"))?;
+        let addresses = host.to_socket_addrs().with_context(|| format!("{host}: not HOST:PORT"))?;
         let Some(address) = addresses.into_iter().find(|at| at.ip().is_loopback()) else {
             bail!("{host}: the load goes only to loopback addresses");
         };
         let path = if path.is_empty() { "/" } else { path };
-        ensure!(
-            path.bytes().all(|byte| byte.is_ascii_graphic()),
-            "{path}: not a path"
-        );
-        Ok(Self {
-            address,
-            path: path.to_owned(),
-        })
+        ensure!(path.bytes().all(|byte| byte.is_ascii_graphic()), "{path}: not a path");
+        Ok(Self { address, path: path.to_owned() })
     }
 
     /// The target for messages without an envelope: `/ws` becomes `/ws/raw`,

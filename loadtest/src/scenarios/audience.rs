@@ -103,9 +103,7 @@ impl Audience {
     }
 
     fn write(&mut self, swarm: &mut Swarm, publication: Publication) {
-        let Publication {
-            room, publisher, ..
-        } = publication;
+        let Publication { room, publisher, .. } = publication;
         let stamp = Stamp {
             publisher: publisher as u8,
             sequence: publication.sequence,

@@ -21,10 +21,7 @@ const AFTER: Duration = Duration::from_secs(2);
 const GOING_AWAY: u16 = 1001;
 
 pub(super) fn run(plan: &Plan, server: &mut ServerProcess) -> Result<Outcome> {
-    ensure!(
-        server.is_own(),
-        "drain stops the server, and only one that this program started"
-    );
+    ensure!(server.is_own(), "drain stops the server, and only one that this program started");
     let (rooms, publishers) = (plan.rooms, plan.publishers);
     let mut audience = Audience::new(plan, rooms, publishers)?;
     let whole = plan.duration + AFTER;
@@ -116,21 +113,17 @@ fn publishers(audience: &Audience) -> impl Iterator<Item = (usize, usize, u32)> 
 }
 
 fn acknowledged(audience: &Audience) -> u64 {
-    publishers(audience)
-        .map(|(_, _, count)| u64::from(count))
-        .sum()
+    publishers(audience).map(|(_, _, count)| u64::from(count)).sum()
 }
 
 /// Acknowledged publications that some member has not got.
 fn missing(audience: &Audience, connections: usize) -> u64 {
     publishers(audience)
         .flat_map(|(room, publisher, acknowledged)| {
-            (room..connections)
-                .step_by(audience.rooms)
-                .map(move |member| {
-                    let passed = audience.ledger.passed(member, publisher);
-                    u64::from(acknowledged.saturating_sub(passed))
-                })
+            (room..connections).step_by(audience.rooms).map(move |member| {
+                let passed = audience.ledger.passed(member, publisher);
+                u64::from(acknowledged.saturating_sub(passed))
+            })
         })
         .sum()
 }

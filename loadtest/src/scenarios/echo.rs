@@ -140,8 +140,7 @@ impl Traffic for Echo {
         let slot = link * self.pipeline + self.returned[link] as usize % self.pipeline;
         self.returned[link] = self.returned[link].wrapping_add(1);
         let sent_ns = std::mem::replace(&mut self.sent_ns[slot], message.arrived_ns);
-        self.latency
-            .record(message.arrived_ns.saturating_sub(sent_ns));
+        self.latency.record(message.arrived_ns.saturating_sub(sent_ns));
         if self.stopping {
             self.in_flight -= 1;
         } else {

@@ -14,10 +14,7 @@ const FIRST: usize = 100;
 
 pub(super) fn run(plan: &Plan) -> Result<Outcome> {
     let pid = plan.server.context("--url needs --pid for this scenario")?;
-    ensure!(
-        plan.connections > FIRST,
-        "idle needs more than {FIRST} connections"
-    );
+    ensure!(plan.connections > FIRST, "idle needs more than {FIRST} connections");
     let memory = || Memory::of(pid).context("cannot read the server's memory");
     let everyone = Until::Subscribed { rooms: 1 };
     let mut silence = Silence::default();
@@ -35,16 +32,8 @@ pub(super) fn run(plan: &Plan) -> Result<Outcome> {
     let mut bytes = |key: &str, label: &str, value: f64| {
         outcome.figure(key, label, value, Unit::Bytes);
     };
-    bytes(
-        "resident_empty",
-        "resident, no connection",
-        empty.resident as f64,
-    );
-    bytes(
-        "resident_warm",
-        "resident, first hundred",
-        warm.resident as f64,
-    );
+    bytes("resident_empty", "resident, no connection", empty.resident as f64);
+    bytes("resident_warm", "resident, first hundred", warm.resident as f64);
     bytes("resident_full", "resident, all", full.resident as f64);
     let grown = |from: u64, to: u64| to.saturating_sub(from) as f64 / counted as f64;
     let resident = grown(warm.resident, full.resident);

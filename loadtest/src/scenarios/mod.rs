@@ -89,10 +89,7 @@ struct Watch {
 
 impl Watch {
     fn new() -> Self {
-        Self {
-            seen: 0,
-            since_ns: now_ns(),
-        }
+        Self { seen: 0, since_ns: now_ns() }
     }
 
     /// Says whether `count` has stood still for as long as a server may be

@@ -40,11 +40,7 @@ struct Hub {
 pub(crate) fn serve(manner: Manner) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let hub = Arc::new(Hub {
-        manner,
-        deliveries: AtomicU64::new(0),
-        members: Mutex::default(),
-    });
+    let hub = Arc::new(Hub { manner, deliveries: AtomicU64::new(0), members: Mutex::default() });
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let hub = Arc::clone(&hub);
@@ -104,10 +100,7 @@ impl Hub {
                     );
                 }
                 self.join(&room, member);
-                say(
-                    member,
-                    &format!(r#"{{"type":"subscribed","room":"{room}"}}"#),
-                );
+                say(member, &format!(r#"{{"type":"subscribed","room":"{room}"}}"#));
             }
             Some("publish") => {
                 let data = &envelope["data"];
