@@ -13,7 +13,7 @@ use super::*;
 const SEEDS: u64 = 40;
 
 /// The most turns until something must have happened.
-const TURNS: usize = 50_000;
+const TURNS: usize = 10_000;
 
 /// More than the buffers between a driver and a stalled peer hold.
 const STALLING_BYTES: usize = 1 << 20;
