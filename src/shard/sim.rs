@@ -91,6 +91,11 @@ impl World {
         &self.net
     }
 
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
     /// The engine from outside. A query is answered by the turns of the shards:
     /// ask, [`settle`](World::settle), then wait.
     pub fn handle(&self) -> Handle {
