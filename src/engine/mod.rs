@@ -35,6 +35,8 @@ mod room_log;
 mod rooms;
 mod shard_engine;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use conn::{Conn, To};

@@ -197,6 +197,20 @@ mod tests {
     }
 
     #[test]
+    fn nothing_overtakes_what_waits_even_if_the_mailbox_has_room_again() {
+        let (mailbox, address) = Mailbox::new(1);
+        let mut post = Post::new(vec![address], 8);
+        post.send(0, close(0));
+        post.send(0, close(1));
+        assert_eq!(slot_of(mailbox.take()), Some(0));
+        post.send(0, close(2));
+        post.retry();
+        assert_eq!(slot_of(mailbox.take()), Some(1));
+        post.retry();
+        assert_eq!(slot_of(mailbox.take()), Some(2));
+    }
+
+    #[test]
     fn a_burst_wakes_a_sleeping_shard_once_and_an_awake_one_never() {
         let (mailbox, address) = Mailbox::new(16);
         let wakes = Arc::new(AtomicUsize::new(0));

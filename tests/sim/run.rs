@@ -45,6 +45,19 @@ fn tapped(log: &Log) -> Builder {
         })
 }
 
+/// Bounds at which every turn leaves something over.
+fn cramped() -> Limits {
+    Limits {
+        batch_bytes: 300,
+        mailbox_messages: 3,
+        mails_per_turn: 2,
+        events_per_turn: 2,
+        sends_per_turn: 1,
+        timers_per_turn: 1,
+        ..Limits::default()
+    }
+}
+
 struct Run {
     world: World,
     rng: Rng,
@@ -64,7 +77,8 @@ impl Run {
         let log = Log::default();
         // A few seeds on a perfect network: what fails there is no race.
         let faults = if seed.is_multiple_of(10) { Faults::none() } else { Faults::all() };
-        let world = World::new(seed, shards, faults, tapped(&log)).unwrap();
+        let engine = tapped(&log).limits(if seed % 3 == 1 { cramped() } else { Limits::default() });
+        let world = World::new(seed, shards, faults, engine).unwrap();
         Self {
             world,
             rng: Rng::new(seed ^ 0x5EED),
