@@ -27,7 +27,7 @@ use tokio::{
 use tracing::debug;
 
 use super::rewind::Rewind;
-use crate::{Handle, dialect::Dialect};
+use crate::{dialect::Dialect, shard::Handle};
 
 /// Where the health is told.
 pub(super) const HEALTH: &str = "/health";
