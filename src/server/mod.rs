@@ -6,6 +6,7 @@
 //!                                                     └──► control    signals, HTTP
 //! ```
 
+mod complaint;
 mod descriptors;
 mod flags;
 mod http;
