@@ -3,7 +3,10 @@
 
 use std::{
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use hashbrown::HashMap;
@@ -33,11 +36,30 @@ pub(crate) struct Admission {
     most_per_address: usize,
     most_refusals: usize,
     counts: Mutex<Counts>,
+    /// The process is to be drained.
+    closed: AtomicBool,
 }
 
 impl Admission {
     pub(crate) fn new(most: usize, most_per_address: usize, most_refusals: usize) -> Self {
-        Self { most, most_per_address, most_refusals, counts: Mutex::default() }
+        Self {
+            most,
+            most_per_address,
+            most_refusals,
+            counts: Mutex::default(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Nobody comes in any more, and all who are in are to go: each shard sees it
+    /// at its next turn.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether [`Admission::close`] was called.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Counts a new connection. What is answered `Yes` or `Refuse` must be given

@@ -60,6 +60,7 @@ impl Core {
             self.stats.messages_dropped += lag.clear() as u64;
         }
         self.say_goodbye(slot, &reason, abrupt);
+        self.connections[slot as usize].flags.departed = true;
         let connection = &mut self.connections[slot as usize];
         connection.state = match reason {
             Disconnect::ByPeer { .. } => State::Finished,

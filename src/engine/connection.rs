@@ -81,6 +81,8 @@ pub(crate) struct Flags {
     pub(crate) pinged: bool,
     /// The connect hook ran, so the disconnect hook must.
     pub(crate) announced: bool,
+    /// Its Close frame is queued: no data may follow.
+    pub(crate) departed: bool,
     /// The sending side was closed.
     pub(crate) shut: bool,
 }

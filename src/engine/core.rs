@@ -81,6 +81,11 @@ impl Process {
         }
     }
 
+    /// Whether there is a shard of that number.
+    pub(crate) fn has_shard(&self, shard: u8) -> bool {
+        usize::from(shard) < self.shards
+    }
+
     /// One bit for each shard.
     pub(crate) fn all_shards(&self) -> u64 {
         u64::MAX >> (Limits::SHARDS - self.shards)
@@ -289,9 +294,14 @@ impl Core {
         frames
     }
 
-    /// Sends one event to one connection, in its dialect.
+    /// Sends one event to one connection, in its dialect. Nothing follows a Close
+    /// frame (RFC 6455 section 5.5.1).
     pub(crate) fn tell(&mut self, slot: u32, event: &Event<'_>) {
-        let (dialect, stamp) = (self.connections[slot as usize].dialect, self.stamp());
+        let connection = &self.connections[slot as usize];
+        if connection.flags.departed {
+            return;
+        }
+        let (dialect, stamp) = (connection.dialect, self.stamp());
         self.write_direct(slot, |out| {
             write_frame(out, |out| dialect.encode(event, &stamp, out));
         });

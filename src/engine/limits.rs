@@ -86,7 +86,7 @@ pub struct Limits {
     /// Members that one room may have, on all shards together. Default
     /// 1,000,000, which is all connections of a large host.
     pub members_per_room: usize,
-    /// Bytes of a room's, event's or user's name. Default 255.
+    /// Bytes of a room's or user's name. Default 255.
     pub name_bytes: usize,
     /// Connections of the process. Default 1,000,000: 256 MB of the engine's
     /// memory and some 4 GB of the kernel's. The descriptor limit of the process

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{
-    connection::Membership,
+    connection::{Membership, State},
     core::{Core, Move},
     directory::{Shared, Space},
     publish::Target,
@@ -24,6 +24,9 @@ impl Core {
     ) -> Result<Arc<Shared>, Refusal<'static>> {
         let slot = id.slot();
         self.check_name(target)?;
+        if self.connections[slot as usize].state != State::Open {
+            return Err(Refusal::Other("the connection is closing"));
+        }
         if let Some(membership) = self.membership(slot, target) {
             let room = self.rooms.channel(membership.channel).room;
             return Ok(Arc::clone(&self.rooms.room(room).shared));
@@ -47,9 +50,13 @@ impl Core {
     fn check_name(&self, target: Target<'_>) -> Result<(), Refusal<'static>> {
         match target {
             Target::Everyone => Ok(()),
-            Target::Room("") | Target::User("") => Err(Refusal::RoomRequired),
-            Target::Room(name) | Target::User(name) if name.len() > self.limits().name_bytes => {
+            Target::Room("") => Err(Refusal::RoomRequired),
+            Target::User("") => Err(Refusal::Other("user name is required")),
+            Target::Room(name) if name.len() > self.limits().name_bytes => {
                 Err(Refusal::RoomNameTooLong)
+            }
+            Target::User(name) if name.len() > self.limits().name_bytes => {
+                Err(Refusal::Other("user name is too long"))
             }
             Target::Room(_) | Target::User(_) => Ok(()),
         }

@@ -186,7 +186,7 @@ impl Core {
     }
 }
 
-/// What every entry of one publication has in process.
+/// What all entries of one publication share.
 #[derive(Clone, Copy)]
 struct Mark {
     sequence: u64,

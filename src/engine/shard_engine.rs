@@ -213,7 +213,6 @@ impl ShardEngine {
                 }
             }
             Mail::Ask(question) => question(self),
-            Mail::Drain => self.core.draining = true,
         }
         self.settle();
     }
@@ -288,12 +287,17 @@ impl ShardEngine {
         self.core.stats.mails_dropped += count;
     }
 
-    /// Whether a drain was asked for.
+    /// Begins to end all connections with 1001, a slice each turn.
+    pub fn begin_drain(&mut self) {
+        self.core.draining = true;
+    }
+
+    /// Whether a drain was begun.
     pub fn is_draining(&self) -> bool {
         self.core.draining
     }
 
-    /// Whether a drain was asked for and every connection is gone.
+    /// Whether a drain was begun and every connection is gone.
     pub fn is_drained(&self) -> bool {
         self.core.draining && self.core.connections.is_empty()
     }
@@ -314,13 +318,15 @@ impl ShardEngine {
     /// are heard only so deep, so this ends.
     pub(crate) fn settle(&mut self) {
         loop {
-            if let Some(id) = self.core.departures.pop() {
-                self.run_disconnect_hooks(id);
-                self.core.depart(id);
-            } else if let Some(due) = self.core.moves.pop_front() {
+            // What a handler did before it closed its connection is told before
+            // the end of the connection is.
+            if let Some(due) = self.core.moves.pop_front() {
                 self.core.move_depth = due.depth + 1;
                 self.run_room_hooks(due.id, due.joined, &due.room);
                 self.core.move_depth = 0;
+            } else if let Some(id) = self.core.departures.pop() {
+                self.run_disconnect_hooks(id);
+                self.core.depart(id);
             } else {
                 break;
             }
@@ -407,7 +413,7 @@ impl ShardEngine {
         for hook in &app.connect {
             let result = guard(|| hook(&mut Conn::new(&mut self.core, id)));
             let words = match &result {
-                Ok(Err(error)) => Some(error.to_string()),
+                Ok(Err(error)) => Some(dialect.words(&error.refusal()).to_owned()),
                 _ => None,
             };
             if !self.after_hook(id, "connect", result) {

@@ -8,13 +8,13 @@
 //! shard sent before a client was told of it is known here before that client's
 //! next bytes are read.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use super::mailbox::{Mailbox, Post};
 use crate::{
     batch::{Sending, Slice},
     driver::{Driver, Event, Gone},
-    engine::{Now, Order, Outlet, ShardEngine},
+    engine::{Now, Order, Outlet, Process, ShardEngine},
     id::ConnId,
 };
 
@@ -37,7 +37,8 @@ pub(crate) struct Shard<D: Driver> {
     hand_off: Option<HandOff<D::Socket>>,
     /// Something was left over: the next turn does not sleep.
     left_over: bool,
-    accepting: bool,
+    /// Says when the engine is to be drained.
+    process: Arc<Process>,
     /// The next sleep is no longer than this.
     wake_by: Option<Duration>,
     limits: TurnLimits,
@@ -63,6 +64,7 @@ impl<D: Driver> Shard<D> {
         limits: TurnLimits,
     ) -> Self {
         mailbox.set_waker(driver.waker());
+        let process = Arc::clone(&engine.core.process);
         Self {
             engine,
             driver,
@@ -70,7 +72,7 @@ impl<D: Driver> Shard<D> {
             post,
             hand_off,
             left_over: false,
-            accepting: true,
+            process,
             wake_by: None,
             limits,
         }
@@ -93,7 +95,10 @@ impl<D: Driver> Shard<D> {
 
     /// Whether a turn would find nothing to do of its own.
     pub(crate) fn is_quiet(&self) -> bool {
-        !self.left_over && self.mailbox.len() == 0 && !self.post.is_waiting()
+        (self.engine.is_draining() || !self.drain_is_due())
+            && !self.left_over
+            && self.mailbox.len() == 0
+            && !self.post.is_waiting()
     }
 
     /// Lets the next sleep last no longer than `most`.
@@ -109,11 +114,18 @@ impl<D: Driver> Shard<D> {
         if self.post.is_waiting() {
             timeout = Some(timeout.map_or(RETRY, |timeout| timeout.min(RETRY)));
         }
-        let may_sleep = !self.left_over && self.mailbox.going_to_sleep();
+        let may_sleep = !self.left_over
+            && self.mailbox.going_to_sleep()
+            && (self.engine.is_draining() || !self.drain_is_due());
         let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
         let result = self.driver.wait(timeout);
         self.mailbox.awake();
         result
+    }
+
+    /// One load of a word that changes once in the life of a process.
+    fn drain_is_due(&self) -> bool {
+        self.process.admission.is_closed()
     }
 
     fn take_mail(&mut self) -> bool {
@@ -124,8 +136,8 @@ impl<D: Driver> Shard<D> {
             self.engine.on_mail(mail);
             self.after_event();
         }
-        if self.engine.is_draining() && self.accepting {
-            self.accepting = false;
+        if self.drain_is_due() && !self.engine.is_draining() {
+            self.engine.begin_drain();
             self.driver.stop_accepting();
         }
         self.mailbox.len() > 0
