@@ -24,6 +24,7 @@ macro_rules! targets {
 
 targets! {
     deframe: "../fuzz/bodies/deframe.rs",
+    dialect: "../fuzz/bodies/dialect.rs",
     handshake: "../fuzz/bodies/handshake.rs",
     session: "../fuzz/bodies/session.rs",
 }
