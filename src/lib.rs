@@ -7,3 +7,12 @@ pub mod engine;
 pub mod id;
 pub mod proto;
 pub mod publication;
+pub mod shard;
+
+pub use engine::{
+    Conn, ConnInfo, Disconnect, Fault, HandlerError, HandlerResult, Limits, Message, SlowPolicy,
+    Stats,
+};
+pub use id::{ClientId, ConnId};
+pub use publication::Data;
+pub use shard::{BuildError, Builder, DriverKind, Engine, Handle, RunError, Running};

@@ -21,6 +21,8 @@
 //! event is followed by another (`wait` may return with none), that bytes arrive
 //! in the pieces in which they were sent, that `Sent` comes in the same turn.
 
+#[cfg(test)]
+mod contract;
 pub mod epoll;
 pub mod listen;
 pub mod sim;

@@ -52,11 +52,15 @@ impl Core {
         }
         self.logged = 0;
         let mut budget = self.limits().sends_per_turn;
-        // Each channel once at the most: what is left or new goes to the next
-        // turn, so that a small room never waits for a large one.
+        // Each channel once at the most. One that used up the budget goes to the
+        // end of the line, so that a small room waits for one slice of a large
+        // one and no more.
         for _ in 0..self.rooms.dirty.len() {
+            if budget == 0 {
+                break;
+            }
             let Some(channel) = self.rooms.dirty.pop_front() else { break };
-            if budget == 0 || !self.pass(channel, outlet, &mut budget) {
+            if !self.pass(channel, outlet, &mut budget) {
                 self.rooms.dirty.push_back(channel);
             }
         }

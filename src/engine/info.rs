@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use serde_json::Value;
 
-use super::core::Core;
+use super::{connection::State, core::Core, directory::Space, shard_engine::ShardEngine};
 use crate::{
     dialect::Dialect,
     id::{ClientId, ConnId},
@@ -46,5 +46,28 @@ impl ConnInfo {
             rooms: core.rooms_of(id.slot()).cloned().collect(),
             metadata: extra.map(|extra| extra.metadata.clone()).unwrap_or_default(),
         }
+    }
+}
+
+impl ShardEngine {
+    /// One connection, if it is open.
+    pub(crate) fn info(&self, id: ConnId) -> Option<ConnInfo> {
+        let connection = self.core.get(id)?;
+        (connection.state == State::Open).then(|| ConnInfo::of(&self.core, id))
+    }
+
+    /// Every open connection.
+    pub(crate) fn infos(&self) -> Vec<ConnInfo> {
+        let open = self.core.connections.iter().filter(|(_, found)| found.state == State::Open);
+        open.map(|(slot, _)| ConnInfo::of(&self.core, self.core.id_of(slot as u32))).collect()
+    }
+
+    /// The members of a room on this shard.
+    pub(crate) fn members_of(&self, room: &str) -> Vec<ConnInfo> {
+        let rooms = &self.core.rooms;
+        let Some(room) = rooms.find(Space::Room, room) else { return Vec::new() };
+        let channels = rooms.room(room).channels.iter();
+        let members = channels.flat_map(|channel| &rooms.channel(*channel).members);
+        members.map(|member| ConnInfo::of(&self.core, self.core.id_of(member.slot))).collect()
     }
 }

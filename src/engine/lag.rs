@@ -60,10 +60,6 @@ impl Lag {
         self.queue.is_empty() && self.pong.is_none() && self.ping.is_none() && self.close.is_none()
     }
 
-    pub(crate) fn first(&self) -> Option<&Queued> {
-        self.queue.front()
-    }
-
     pub(crate) fn nth(&self, index: usize) -> Option<&Queued> {
         self.queue.get(index)
     }
@@ -72,17 +68,6 @@ impl Lag {
     pub(crate) fn sent(&mut self, count: usize) {
         for gone in self.queue.drain(..count) {
             self.bytes -= gone.bytes.len();
-        }
-    }
-
-    /// Adds a frame at its place.
-    pub(crate) fn push(&mut self, frame: Queued) {
-        self.bytes += frame.bytes.len();
-        let place = self.queue.partition_point(|queued| queued.order <= frame.order);
-        if place == self.queue.len() {
-            self.queue.push_back(frame);
-        } else {
-            self.queue.insert(place, frame);
         }
     }
 
@@ -224,10 +209,9 @@ mod tests {
     #[test]
     fn what_comes_late_is_put_at_its_place() {
         let mut lag = Lag::default();
-        lag.push(frame(3, None, None));
-        lag.push(frame(7, None, None));
+        lag.merge([frame(3, None, None), frame(7, None, None)]);
         lag.merge([frame(2, Some(0), None), frame(6, Some(0), None)]);
-        lag.push(frame(5, None, None));
+        lag.merge([frame(5, None, None)]);
         assert_eq!(orders(&lag), [2, 3, 5, 6, 7]);
         lag.sent(2);
         assert_eq!((orders(&lag), lag.bytes()), (vec![5, 6, 7], 12));

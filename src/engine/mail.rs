@@ -43,6 +43,14 @@ impl Mail {
     pub(crate) fn is_droppable(&self) -> bool {
         !matches!(self, Self::Drain)
     }
+
+    /// The same mail for another shard; only what many shards can get has one.
+    pub(crate) fn for_another(&self) -> Option<Self> {
+        match self {
+            Self::Publish(publication) => Some(Self::Publish(Arc::clone(publication))),
+            _ => None,
+        }
+    }
 }
 
 impl std::fmt::Debug for Mail {

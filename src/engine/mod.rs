@@ -35,6 +35,8 @@ mod room_log;
 mod rooms;
 mod shard_engine;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use conn::{Conn, To};
@@ -52,4 +54,3 @@ pub(crate) use core::Common;
 pub(crate) use directory::Space;
 pub(crate) use handler::App;
 pub(crate) use mail::{Letter, Mail};
-pub(crate) use publish::Target;

@@ -66,6 +66,11 @@ impl RoomLog {
         self.entries.is_empty()
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Where frames are appended. Whatever is written must be told to
     /// [`RoomLog::commit`] before anything else is asked of the log.
     pub(crate) fn open(&mut self) -> &mut BytesMut {

@@ -220,14 +220,18 @@ impl Rooms {
         }
     }
 
-    /// How many rooms have members on this shard, users included.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.rooms.len()
+    /// Whether no room has members on this shard.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rooms.is_empty() && self.channels.is_empty() && self.dirty.is_empty()
     }
 
+    /// Bytes in all logs.
     #[cfg(test)]
-    pub(crate) fn channel_count(&self) -> usize {
-        self.channels.len()
+    pub(crate) fn logged_bytes(&self) -> usize {
+        let whole = |channel: &Channel| {
+            let first = channel.log.end().wrapping_sub(channel.log.len() as u32);
+            channel.log.bytes_behind(first)
+        };
+        self.channels.iter().map(|(_, channel)| whole(channel)).sum()
     }
 }

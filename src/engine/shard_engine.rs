@@ -288,9 +288,19 @@ impl ShardEngine {
         self.core.stats.mails_dropped += count;
     }
 
+    /// Whether a drain was asked for.
+    pub fn is_draining(&self) -> bool {
+        self.core.draining
+    }
+
     /// Whether a drain was asked for and every connection is gone.
     pub fn is_drained(&self) -> bool {
         self.core.draining && self.core.connections.is_empty()
+    }
+
+    /// Whether it keeps nothing of any connection, room or message.
+    pub fn is_empty(&self) -> bool {
+        self.core.connections.is_empty() && self.core.rooms.is_empty()
     }
 
     /// How many connections are in the arena, in whatever state.

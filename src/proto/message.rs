@@ -122,8 +122,8 @@ impl fmt::Debug for Text<'_> {
 ///
 /// Call `admit` for each frame of it, `push` for each piece of the frame's
 /// payload, `finish` after the last piece of the last frame. Its memory grows
-/// with what arrived, never with what a header claims: after each `push`
-/// `len() <= ceiling`, and `capacity() <= ceiling`.
+/// with what arrived, never with what a header claims. After each `push`
+/// `len() <= ceiling <= message_bytes`, and `capacity() <= message_bytes`.
 #[derive(Debug)]
 pub(super) struct Assembly {
     body: Body,

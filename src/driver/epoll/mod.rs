@@ -166,21 +166,19 @@ impl EpollDriver {
     }
 
     fn step(&mut self) -> Option<Step> {
-        loop {
-            let (id, reads_left) = match self.current.take() {
-                Some(current) => current,
-                None if self.ids_left > 0 => {
-                    self.ids_left -= 1;
-                    (self.ready.pop_front()?, self.reads_per_event)
-                }
-                None => break,
-            };
+        while let Some((id, reads_left)) = self.current.take().or_else(|| self.next_ready()) {
             if let Some(step) = self.serve(id, reads_left) {
                 return Some(step);
             }
         }
         let (stream, peer) = self.acceptor.as_mut()?.accept()?;
         Some(Step::Accepted(stream, peer))
+    }
+
+    /// The next id that this turn may serve, with all its reads.
+    fn next_ready(&mut self) -> Option<(ConnId, u32)> {
+        self.ids_left = self.ids_left.checked_sub(1)?;
+        Some((self.ready.pop_front()?, self.reads_per_event))
     }
 
     /// The next event of `id`. Leaves the id where it is to be found again:

@@ -154,32 +154,3 @@ fn drivers_of_one_world_have_their_own_peers() {
     assert_eq!(net.server_end(second), ServerEnd::Open);
     assert_eq!(net.server_end(net.connect(0)), ServerEnd::Closed);
 }
-
-#[test]
-fn a_socket_dropped_unattached_is_closed() {
-    let net = SimNet::new(0, Faults::none());
-    let mut driver = net.driver();
-    let peer = net.connect(0);
-    assert_eq!(net.server_end(peer), ServerEnd::Waiting);
-    driver.wait(None).unwrap();
-    drop(driver.next());
-    assert_eq!(net.server_end(peer), ServerEnd::Closed);
-}
-
-#[test]
-fn a_failure_after_eof_releases_whoever_waits_for_sent() {
-    let net = SimNet::new(0, Faults::none());
-    let mut driver = net.driver();
-    let id = ConnId::new(0, 0, 1);
-    let peer = connected(&net, &mut driver, id);
-    net.stall_after(peer, 0);
-    let text = Bytes::from_static(b"text");
-    assert_eq!(driver.send(id, &[Slice::whole(&text)]), Sending::Pending);
-    net.finish(peer);
-    driver.wait(None).unwrap();
-    assert!(matches!(driver.next(), Some(Event::Gone(_, Gone::Eof))));
-    net.reset(peer);
-    driver.wait(None).unwrap();
-    assert!(matches!(driver.next(), Some(Event::Sent(_))));
-    assert!(driver.next().is_none());
-}

@@ -1,0 +1,199 @@
+//! The command line, checked into [`Settings`] that cannot contradict
+//! themselves.
+
+use crate::limits::{DURATION_S, MESSAGE_BYTES};
+use clap::{Parser, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A kind of load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// Open all connections and subscribe each: how long, how many fail
+    Connect,
+    /// Each connection keeps messages in flight to the raw echo: round trips
+    Echo,
+    /// Every client sends one message to all, round after round
+    Broadcast,
+    /// One publisher at a fixed rate into a room of all connections
+    Fanout,
+    /// Memory that the server keeps per idle connection in a room
+    Idle,
+    /// Publishers in many rooms: all arrives, in order, nothing twice
+    Soak,
+    /// Latency to members on the publisher's shard and on another
+    Cross,
+    /// SIGTERM under load: all acknowledged arrives, every client sees 1001
+    Drain,
+}
+
+/// Whether the server and the client get a core each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pinning {
+    /// With two cores or more and a single shard
+    Auto,
+    /// Always
+    On,
+    /// Never
+    Off,
+}
+
+/// Bounded load on loopback against shardcast.
+///
+/// Starts the server for each scenario unless --url names one that runs. Exits
+/// with 0 if all went well, 1 if something was lost, repeated, out of order or
+/// refused, 2 if the scenario could not be run.
+#[derive(Clone, Debug, Parser)]
+#[command(version)]
+pub(crate) struct Settings {
+    /// The scenario; without one, connect and then fanout
+    #[arg(value_enum)]
+    pub(crate) scenario: Option<Scenario>,
+
+    /// A running server, `ws://127.0.0.1:PORT/ws`; loopback only
+    #[arg(long, conflicts_with_all = ["server", "server_args", "shards", "driver"])]
+    pub(crate) url: Option<String>,
+
+    /// The process behind --url, for its processor time and memory
+    #[arg(long, requires = "url")]
+    pub(crate) pid: Option<u32>,
+
+    /// The server to start [default: `shardcast` beside this program]
+    #[arg(long)]
+    pub(crate) server: Option<PathBuf>,
+
+    /// One more argument for the server to start; may be repeated
+    #[arg(long = "server-arg", value_name = "ARG", allow_hyphen_values = true)]
+    pub(crate) server_args: Vec<String>,
+
+    /// Shards of the server to start [default: 1; cross: 2]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
+    pub(crate) shards: Option<u8>,
+
+    /// Driver of the server to start, such as epoll
+    #[arg(long)]
+    pub(crate) driver: Option<String>,
+
+    /// Connections [default: 10,000; broadcast: 1,000; cross: 64]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    connections: Option<u32>,
+
+    /// Bytes of each message; publications carry at least a stamp of 20
+    #[arg(long, default_value_t = 20, value_parser = size)]
+    pub(crate) size: usize,
+
+    /// Messages that each connection keeps in flight (echo)
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) pipeline: u16,
+
+    /// Threads that the connections are spread over (connect, echo)
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) client_threads: u8,
+
+    /// Seconds of load [default: 10; soak: 60; drain: 3]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=DURATION_S))]
+    duration: Option<u64>,
+
+    /// Messages per second and room [default: 10; cross: 1,000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: Option<u32>,
+
+    /// Rooms that the connections are spread over (connect, soak, drain)
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rooms: u32,
+
+    /// Publishers in each room (soak, drain)
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
+    pub(crate) publishers: u8,
+
+    /// The first core for the server, the next for the client
+    #[arg(long, value_enum, default_value = "auto", num_args = 0..=1, default_missing_value = "on")]
+    pub(crate) pin: Pinning,
+
+    /// Write all results to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+impl Settings {
+    /// How many connections `scenario` opens.
+    pub(crate) fn connections(&self, scenario: Scenario) -> usize {
+        let connections = self.connections.unwrap_or(match scenario {
+            Scenario::Broadcast => 1_000,
+            Scenario::Cross => 64,
+            _ => 10_000,
+        });
+        connections as usize
+    }
+
+    /// How long `scenario` keeps up its load.
+    pub(crate) fn duration(&self, scenario: Scenario) -> Duration {
+        Duration::from_secs(self.duration.unwrap_or(match scenario {
+            Scenario::Soak => 60,
+            Scenario::Drain => 3,
+            _ => 10,
+        }))
+    }
+
+    /// Messages per second into each room.
+    pub(crate) fn rate(&self, scenario: Scenario) -> u32 {
+        self.rate.unwrap_or(match scenario {
+            Scenario::Cross => 1_000,
+            _ => 10,
+        })
+    }
+
+    /// Rooms, of which there are never more than connections.
+    pub(crate) fn rooms(&self, scenario: Scenario) -> usize {
+        (self.rooms as usize).min(self.connections(scenario))
+    }
+
+    /// Shards of a server that is started for `scenario`.
+    pub(crate) fn shards(&self, scenario: Scenario) -> u8 {
+        self.shards.unwrap_or(match scenario {
+            Scenario::Cross => 2,
+            _ => 1,
+        })
+    }
+
+    /// Whether server and client get a core each in `scenario`.
+    pub(crate) fn is_pinned(&self, scenario: Scenario, cores: usize) -> bool {
+        match self.pin {
+            Pinning::Off => false,
+            Pinning::On => true,
+            Pinning::Auto => cores >= 2 && self.shards(scenario) == 1 && self.url.is_none(),
+        }
+    }
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(bytes) if bytes <= MESSAGE_BYTES => Ok(bytes),
+        _ => Err(format!("a number of bytes up to {MESSAGE_BYTES}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Settings::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_not_given_depends_on_the_scenario() {
+        let settings = Settings::parse_from(["loadtest", "cross"]);
+        assert_eq!(settings.connections(Scenario::Fanout), 10_000);
+        assert_eq!(settings.connections(Scenario::Broadcast), 1_000);
+        assert!(settings.is_pinned(Scenario::Fanout, 2));
+        assert!(!settings.is_pinned(Scenario::Fanout, 1));
+        assert!(!settings.is_pinned(Scenario::Cross, 2), "it has two shards");
+        let given = Settings::parse_from(["loadtest", "--connections", "5", "--pin"]);
+        assert_eq!(given.connections(Scenario::Cross), 5);
+        assert_eq!(given.rooms(Scenario::Soak), 5);
+        assert!(given.is_pinned(Scenario::Cross, 2));
+    }
+}

@@ -1,0 +1,184 @@
+//! The `pubsub` dialect as a client speaks it: JSON envelopes
+//! `{type, room, data, client_id, timestamp, error}`. Pure.
+
+use super::frame;
+use crate::stamp::Stamp;
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// The name of room number `index`.
+pub(crate) fn room_name(index: usize) -> String {
+    format!("load-{index}")
+}
+
+/// Appends the frame that subscribes to a room.
+pub(crate) fn append_subscribe(room: usize, out: &mut Vec<u8>) {
+    let text = format!(r#"{{"type":"subscribe","room":"{}"}}"#, room_name(room));
+    frame::append(frame::TEXT, text.as_bytes(), out);
+}
+
+/// Appends the frame that publishes `stamp`, as a string of `size` bytes.
+pub(crate) fn append_publish(room: usize, stamp: Stamp, size: usize, out: &mut Vec<u8>) {
+    let mut text =
+        format!(r#"{{"type":"publish","room":"{}","data":""#, room_name(room)).into_bytes();
+    stamp.append(size, &mut text);
+    text.extend_from_slice(b"\"}");
+    frame::append(frame::TEXT, &text, out);
+}
+
+/// Appends the frame that sends a string of `size` bytes to everyone.
+pub(crate) fn append_broadcast(size: usize, out: &mut Vec<u8>) {
+    let text = format!(r#"{{"type":"broadcast","data":"{}"}}"#, "b".repeat(size));
+    frame::append(frame::TEXT, text.as_bytes(), out);
+}
+
+/// What the server says, as far as a scenario needs it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// The greeting, with the shard that the connection is on, if its client
+    /// id tells.
+    Connected(Option<u8>),
+    /// The answer to a subscription.
+    Subscribed,
+    /// A publication or broadcast.
+    Message,
+    /// An error, in the server's words.
+    Error(String),
+    /// Anything else.
+    Other(String),
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    room: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    data: Option<&'a serde_json::value::RawValue>,
+    #[serde(borrow)]
+    error: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Greeting<'a> {
+    #[serde(borrow)]
+    client_id: Cow<'a, str>,
+}
+
+/// Reads an envelope of any kind.
+pub(crate) fn read(payload: &[u8]) -> Said {
+    let Ok(envelope) = serde_json::from_slice::<Envelope<'_>>(payload) else {
+        return Said::Other(String::from_utf8_lossy(payload).chars().take(200).collect());
+    };
+    match &*envelope.kind {
+        "connected" => {
+            let data = envelope.data.map_or("", |data| data.get());
+            let greeting = serde_json::from_str::<Greeting<'_>>(data);
+            Said::Connected(greeting.ok().and_then(|it| shard_of(&it.client_id)))
+        }
+        "subscribed" => Said::Subscribed,
+        "message" => Said::Message,
+        "error" => Said::Error(envelope.error.unwrap_or_default().into_owned()),
+        other => Said::Other(other.to_owned()),
+    }
+}
+
+/// Whether this is a message, at the cost of a comparison for the usual form.
+pub(crate) fn is_message(payload: &[u8]) -> bool {
+    payload.starts_with(br#"{"type":"message","#) || read(payload) == Said::Message
+}
+
+/// Reads the stamps of publications, fast for the field order in which the
+/// dialect is documented, correctly for any other.
+#[derive(Debug)]
+pub(crate) struct StampReader {
+    heads: Vec<Vec<u8>>,
+}
+
+impl StampReader {
+    /// A reader for rooms `0..rooms`.
+    pub(crate) fn new(rooms: usize) -> Self {
+        let head = |room| {
+            let name = room_name(room);
+            format!(r#"{{"type":"message","room":"{name}","data":""#).into_bytes()
+        };
+        Self { heads: (0..rooms).map(head).collect() }
+    }
+
+    /// The stamp of a publication to `room`, or what came instead.
+    pub(crate) fn stamp(&self, room: usize, payload: &[u8]) -> Result<Stamp, String> {
+        let quick = payload.strip_prefix(self.heads[room].as_slice());
+        match quick.and_then(Stamp::read) {
+            Some(stamp) => Ok(stamp),
+            None => stamp_in_any_order(room, payload),
+        }
+    }
+}
+
+fn stamp_in_any_order(room: usize, payload: &[u8]) -> Result<Stamp, String> {
+    if let Ok(envelope) = serde_json::from_slice::<Envelope<'_>>(payload)
+        && envelope.kind == "message"
+        && envelope.room.as_deref() == Some(&*room_name(room))
+        && let Some(data) = envelope.data
+        && let Some(stamp) = data.get().strip_prefix('"')
+        && let Some(stamp) = Stamp::read(stamp.as_bytes())
+    {
+        return Ok(stamp);
+    }
+    Err(match read(payload) {
+        Said::Error(error) => format!("the server says: {error}"),
+        Said::Message => format!("not a publication to {}", room_name(room)),
+        other => format!("unexpected: {other:?}"),
+    })
+}
+
+/// The shard in a client id: a version 8 UUID whose low 62 bits, with the two
+/// below its version's group in front, are the server's identity of the
+/// connection; the shard is that identity's top byte.
+fn shard_of(client_id: &str) -> Option<u8> {
+    let digits: String = client_id.split('-').collect();
+    let id = u128::from_str_radix(&digits, 16).ok()?;
+    let version = id >> 76 & 0xF;
+    let top = (id >> 64 & 3) << 62;
+    let rest = id & ((1 << 62) - 1);
+    (digits.len() == 32 && version == 8).then_some(((top | rest) >> 56) as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_found_whatever_the_order_of_fields() {
+        let stamp = Stamp { publisher: 3, sequence: 77, due_ns: 123_456 };
+        let mut data = Vec::new();
+        stamp.append(40, &mut data);
+        let data = String::from_utf8(data).unwrap();
+        let reader = StampReader::new(8);
+        for text in [
+            format!(r#"{{"type":"message","room":"load-7","data":"{data}","timestamp":1}}"#),
+            format!(r#"{{"timestamp":1,"data":"{data}","room":"load-7","type":"message"}}"#),
+        ] {
+            assert_eq!(reader.stamp(7, text.as_bytes()), Ok(stamp));
+            assert!(reader.stamp(6, text.as_bytes()).is_err(), "another room's");
+        }
+    }
+
+    #[test]
+    fn an_error_is_passed_on_in_the_servers_words() {
+        let text = br#"{"type":"error","error":"room is at maximum capacity","timestamp":1}"#;
+        let error = StampReader::new(1).stamp(0, text).unwrap_err();
+        assert!(error.contains("room is at maximum capacity"), "{error}");
+    }
+
+    #[test]
+    fn the_greeting_tells_the_shard() {
+        // Connection identity 0x8100_0011_0000_0001: shard 0x81.
+        let text = br#"{"type":"connected","data":{"client_id":"00000000-1234-8002-8100-001100000001","message":"x"},"timestamp":1}"#;
+        assert_eq!(read(text), Said::Connected(Some(0x81)));
+        let foreign =
+            br#"{"type":"connected","data":{"client_id":"00000000-1234-4002-8100-001100000001"}}"#;
+        assert_eq!(read(foreign), Said::Connected(None));
+    }
+}

@@ -1,0 +1,201 @@
+//! What is read while a scenario runs: latencies, losses, and from `/proc` the
+//! processor time and memory of the server and of this client.
+
+use crate::client::Loss;
+use crate::clock::now_ns;
+use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+
+/// The longest latency that is told from longer ones: a minute.
+const LONGEST_NS: u64 = 60_000_000_000;
+
+/// Clock ticks per second in `/proc/<pid>/stat`: fixed for user space by the
+/// kernel on every architecture that this runs on.
+const TICK_NS: u64 = 10_000_000;
+
+/// Latencies in nanoseconds, to three digits.
+#[derive(Clone, Debug)]
+pub(crate) struct Latency(Histogram<u64>);
+
+impl Latency {
+    /// Without any entry.
+    pub(crate) fn new() -> Self {
+        let histogram = Histogram::new_with_bounds(1, LONGEST_NS, 3);
+        Self(histogram.expect("the bounds are constant and valid"))
+    }
+
+    /// Enters one.
+    pub(crate) fn record(&mut self, latency_ns: u64) {
+        self.0.saturating_record(latency_ns);
+    }
+
+    /// Enters all of `other`.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        let added = self.0.add(&other.0);
+        added.expect("all histograms have the same bounds");
+    }
+
+    /// The histogram.
+    pub(crate) fn histogram(&self) -> &Histogram<u64> {
+        &self.0
+    }
+}
+
+/// Connections lost, by reason.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Losses(BTreeMap<Loss, u64>);
+
+impl Losses {
+    /// Enters one.
+    pub(crate) fn add(&mut self, loss: &Loss) {
+        *self.0.entry(loss.clone()).or_default() += 1;
+    }
+
+    /// Enters all of `other`.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (loss, count) in &other.0 {
+            *self.0.entry(loss.clone()).or_default() += count;
+        }
+    }
+
+    /// How many there were.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// How many there were for a reason.
+    pub(crate) fn of(&self, loss: &Loss) -> u64 {
+        self.0.get(loss).copied().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Losses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (loss, count)) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{count} × {loss}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Processor time that a process has used, in nanoseconds, all threads
+/// together. From the scheduler's own account where the kernel keeps one, else
+/// from utime + stime in ticks of 10 ms.
+pub(crate) fn cpu_ns(pid: u32) -> Option<u64> {
+    scheduled_ns(pid).or_else(|| ticked_ns(pid))
+}
+
+fn scheduled_ns(pid: u32) -> Option<u64> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        // A thread may end while the directory is read.
+        let Ok(text) = fs::read_to_string(task.ok()?.path().join("schedstat")) else {
+            continue;
+        };
+        sum += text.split(' ').next()?.parse::<u64>().ok()?;
+    }
+    (sum > 0).then_some(sum)
+}
+
+fn ticked_ns(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name in parentheses and may hold spaces.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let user: u64 = fields.get(11)?.parse().ok()?;
+    let system: u64 = fields.get(12)?.parse().ok()?;
+    Some((user + system) * TICK_NS)
+}
+
+/// Memory of a process, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    /// Resident pages.
+    pub(crate) resident: u64,
+    /// Those that it shares with no other process.
+    pub(crate) private: u64,
+}
+
+impl Memory {
+    /// That of process `pid` now.
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        let kilobytes = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+            line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+        };
+        Some(Self {
+            resident: kilobytes("Rss:")? * 1024,
+            private: (kilobytes("Private_Clean:")? + kilobytes("Private_Dirty:")?) * 1024,
+        })
+    }
+}
+
+/// The window over which processor time is counted.
+#[derive(Debug)]
+pub(crate) struct Window {
+    server: Option<u32>,
+    begun_ns: u64,
+    server_ns: Option<u64>,
+    client_ns: Option<u64>,
+}
+
+/// What was used in a [`Window`].
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_field_names, reason = "the unit is part of the name")]
+pub(crate) struct Usage {
+    /// The window's length.
+    pub(crate) wall_ns: u64,
+    /// The server's processor time, if its process is known.
+    pub(crate) server_cpu_ns: Option<u64>,
+    /// The client's processor time.
+    pub(crate) client_cpu_ns: Option<u64>,
+}
+
+impl Window {
+    /// Begins one.
+    pub(crate) fn begin(server: Option<u32>) -> Self {
+        Self {
+            server,
+            begun_ns: now_ns(),
+            server_ns: server.and_then(cpu_ns),
+            client_ns: cpu_ns(std::process::id()),
+        }
+    }
+
+    /// What was used since its beginning.
+    pub(crate) fn end(&self) -> Usage {
+        let used = |pid, before: Option<u64>| Some(cpu_ns(pid)?.saturating_sub(before?));
+        Usage {
+            wall_ns: now_ns() - self.begun_ns,
+            server_cpu_ns: self.server.and_then(|pid| used(pid, self.server_ns)),
+            client_cpu_ns: used(std::process::id(), self.client_ns),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_accounts_of_processor_time_agree() {
+        let pid = std::process::id();
+        let begun_ns = now_ns();
+        let before = (cpu_ns(pid).unwrap_or(0), ticked_ns(pid).unwrap());
+        while now_ns() - begun_ns < 300_000_000 {
+            std::hint::black_box(0);
+        }
+        let fine = cpu_ns(pid).unwrap() - before.0;
+        let coarse = ticked_ns(pid).unwrap() - before.1;
+        assert!(fine.abs_diff(coarse) <= 60_000_000 + fine / 5, "{fine} ns and {coarse} ns");
+    }
+
+    #[test]
+    fn the_memory_of_this_process_is_read() {
+        let memory = Memory::of(std::process::id()).unwrap();
+        assert!(memory.private > 0 && memory.resident >= memory.private);
+    }
+}

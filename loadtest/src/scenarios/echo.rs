@@ -1,0 +1,154 @@
+//! `echo`: every connection keeps messages in flight to a server that sends
+//! them back. A closed loop: it finds the most that the server can do, and its
+//! latencies are those of a server that is always busy.
+
+use super::{Plan, Watch, per_second};
+use crate::client::opening::{Until, open_all};
+use crate::client::{Loss, Message, Swarm, Traffic, crew, frame};
+use crate::clock::{nanoseconds, now_ns};
+use crate::measure::{Latency, Losses, Window};
+use crate::progress;
+use crate::report::{Outcome, Unit};
+use anyhow::Result;
+use std::time::Duration;
+
+/// Load before the measurement: caches fill, buffers grow, clocks speed up.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+pub(super) fn run(plan: &Plan) -> Result<Outcome> {
+    let target = plan.target.raw();
+    let mut shares: Vec<_> = crew::shares(plan.connections, plan.threads).collect();
+    let mut shares = crew::phase(&mut shares, |connections| {
+        let (swarm, _) = open_all(&target, *connections, Until::Upgraded)?;
+        Ok((swarm, Echo::new(plan, *connections)))
+    })?;
+    crew::phase(&mut shares, |(swarm, echo)| {
+        echo.begin(swarm);
+        echo.run_for(swarm, WARM_UP.min(plan.duration))?;
+        echo.received = 0;
+        echo.latency = Latency::new();
+        Ok(())
+    })?;
+    let window = Window::begin(plan.server);
+    let measured = crew::phase(&mut shares, |(swarm, echo)| {
+        echo.run_for(swarm, plan.duration)?;
+        Ok((echo.received, echo.latency.clone()))
+    })?;
+    let usage = window.end();
+    let unanswered = crew::phase(&mut shares, |(swarm, echo)| echo.finish(swarm))?;
+    let received = measured.iter().map(|(received, _)| received).sum();
+    let (mut latency, mut losses) = (Latency::new(), Losses::default());
+    for ((_, part), (_, echo)) in measured.iter().zip(&shares) {
+        latency.merge(part);
+        losses.merge(&echo.losses);
+    }
+    let wrong = shares.iter().map(|(_, echo)| echo.wrong).sum();
+
+    let mut outcome = Outcome::new("echo");
+    outcome.setting("size", plan.size);
+    outcome.setting("pipeline", plan.pipeline);
+    outcome.figure("messages", "messages echoed", received as f64, Unit::Count);
+    let rate = per_second(received, usage.wall_ns);
+    outcome.figure("rate", "messages", rate, Unit::PerSecond);
+    outcome.usage(usage, received, "message");
+    outcome.latency("round_trip", "round trip", &latency);
+    outcome.forbid(unanswered.iter().sum(), "messages never came back");
+    outcome.forbid(wrong, "messages came back changed");
+    outcome.forbid_losses(&losses);
+    Ok(outcome)
+}
+
+struct Echo {
+    pipeline: usize,
+    /// `pipeline` times the same frame: as many as come back go out in one send.
+    frames: Vec<u8>,
+    frame_bytes: usize,
+    payload: Vec<u8>,
+    /// Per connection, a ring of the times at which its messages were sent.
+    sent_ns: Vec<u64>,
+    /// Per connection, how many have come back.
+    returned: Vec<u32>,
+    stopping: bool,
+    in_flight: u64,
+    received: u64,
+    wrong: u64,
+    latency: Latency,
+    losses: Losses,
+}
+
+impl Echo {
+    fn new(plan: &Plan, connections: usize) -> Self {
+        let payload: Vec<u8> = (0..plan.size).map(|at| b'a' + (at % 26) as u8).collect();
+        let mut frames = Vec::new();
+        frame::append(frame::BINARY, &payload, &mut frames);
+        let frame_bytes = frames.len();
+        Self {
+            pipeline: plan.pipeline,
+            frames: frames.repeat(plan.pipeline),
+            frame_bytes,
+            payload,
+            sent_ns: vec![0; connections * plan.pipeline],
+            returned: vec![0; connections],
+            stopping: false,
+            in_flight: 0,
+            received: 0,
+            wrong: 0,
+            latency: Latency::new(),
+            losses: Losses::default(),
+        }
+    }
+
+    fn begin(&mut self, swarm: &mut Swarm) {
+        let frames = std::mem::take(&mut self.frames);
+        for link in 0..swarm.len() {
+            let slots = link * self.pipeline..(link + 1) * self.pipeline;
+            self.sent_ns[slots].fill(now_ns());
+            self.in_flight += self.pipeline as u64;
+            swarm.send(link, &frames, self);
+        }
+        self.frames = frames;
+    }
+
+    fn run_for(&mut self, swarm: &mut Swarm, duration: Duration) -> Result<()> {
+        let begun_ns = now_ns();
+        let end_ns = begun_ns + nanoseconds(duration);
+        let bar = progress::bar("echo", duration.as_secs());
+        let mut watch = Watch::new();
+        while now_ns() < end_ns && !watch.is_stalled(self.received) {
+            swarm.turn(end_ns.min(watch.deadline_ns()), self)?;
+            bar.set_position((now_ns() - begun_ns) / 1_000_000_000);
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    /// Sends no more and waits for what is in flight. Gives what never came.
+    fn finish(&mut self, swarm: &mut Swarm) -> Result<u64> {
+        self.stopping = true;
+        let mut watch = Watch::new();
+        while self.in_flight > 0 && !watch.is_stalled(self.received) {
+            swarm.turn(watch.deadline_ns(), self)?;
+        }
+        Ok(self.in_flight)
+    }
+}
+
+impl Traffic for Echo {
+    fn on_message(&mut self, link: usize, message: Message<'_>, reply: &mut Vec<u8>) {
+        self.wrong += u64::from(message.payload != self.payload);
+        self.received += 1;
+        let slot = link * self.pipeline + self.returned[link] as usize % self.pipeline;
+        self.returned[link] = self.returned[link].wrapping_add(1);
+        let sent_ns = std::mem::replace(&mut self.sent_ns[slot], message.arrived_ns);
+        self.latency.record(message.arrived_ns.saturating_sub(sent_ns));
+        if self.stopping {
+            self.in_flight -= 1;
+        } else {
+            reply.extend_from_slice(&self.frames[..self.frame_bytes]);
+        }
+    }
+
+    fn on_loss(&mut self, _link: usize, loss: Loss) {
+        self.losses.add(&loss);
+    }
+}

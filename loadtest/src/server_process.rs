@@ -1,0 +1,200 @@
+//! The server under test: one that runs already, or one that is started for
+//! the scenario, in its own process, and ends with it whatever happens.
+
+use crate::affinity;
+use crate::cli::{Scenario, Settings};
+use crate::client::Target;
+use crate::limits::{SERVER_START, SERVER_STOP};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The hidden first argument by which this program becomes the server.
+const LAUNCH: &str = "__launch";
+
+/// How often the end of the server is looked for.
+const POLL: Duration = Duration::from_millis(2);
+
+/// A server to aim at.
+#[derive(Debug)]
+pub(crate) struct ServerProcess {
+    target: Target,
+    pid: Option<u32>,
+    child: Option<Child>,
+}
+
+impl ServerProcess {
+    /// The server of `--url`, or a fresh one on `cores`.
+    ///
+    /// # Errors
+    /// If it cannot be started or does not say where it listens.
+    pub(crate) fn start(settings: &Settings, scenario: Scenario, cores: &[usize]) -> Result<Self> {
+        if let Some(url) = &settings.url {
+            return Ok(Self { target: Target::parse(url)?, pid: settings.pid, child: None });
+        }
+        let path = path(settings)?;
+        let mut command = Command::new(env::current_exe().context("cannot find this program")?);
+        command.arg(LAUNCH).arg(core_list(cores)).arg(&path);
+        command.args(["--listen", "127.0.0.1:0", "--dialect", "pubsub"]);
+        command.args(["--shards", &settings.shards(scenario).to_string()]);
+        if let Some(driver) = &settings.driver {
+            command.args(["--driver", driver]);
+        }
+        command.args(&settings.server_args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let child = command.spawn().with_context(|| format!("cannot start {}", path.display()))?;
+        let mut server = Self {
+            target: Target::parse("ws://127.0.0.1:0/ws")?,
+            pid: Some(child.id()),
+            child: Some(child),
+        };
+        let address = server.listening_address()?;
+        server.target = Target::parse(&format!("ws://{address}/ws"))?;
+        Ok(server)
+    }
+
+    /// Where it listens.
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Its process, if known.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
+    /// Whether it was started here.
+    pub(crate) fn is_own(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// How a server that was started here has ended, if it has; of any other
+    /// this is not known.
+    pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut()?.try_wait().ok()?
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) -> Result<()> {
+        let child = self.child.as_ref();
+        let child = child.context("only a server started by this program can be stopped")?;
+        let pid = Pid::from_raw(child.id().cast_signed()).context("the server has no pid")?;
+        kill_process(pid, Signal::TERM).context("cannot signal the server")
+    }
+
+    /// Reads the server's lines until one says where it listens; the later ones
+    /// are read and dropped, so that its pipe never fills.
+    fn listening_address(&mut self) -> Result<String> {
+        let output = self.child.as_mut().and_then(|child| child.stdout.take());
+        let output = output.context("the server has no output")?;
+        let (found, address) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if let Some(address) = address_in(&line) {
+                    // Nobody listens any more after the first.
+                    let _ = found.send(address.to_owned());
+                }
+            }
+        });
+        match address.recv_timeout(SERVER_START) {
+            Ok(address) => Ok(address),
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                thread::sleep(Duration::from_millis(50));
+                let status = self.exited().map_or(String::new(), |it| format!(" ({it})"));
+                bail!("the server ended before it listened{status}")
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => bail!(
+                "the server did not print `listening on ADDRESS` within {} s",
+                SERVER_START.as_secs()
+            ),
+        }
+    }
+}
+
+impl Drop for ServerProcess {
+    /// Ends a server that was started here: first politely, then for certain.
+    fn drop(&mut self) {
+        if self.child.is_none() || self.exited().is_some() {
+            return;
+        }
+        // A server that cannot be signalled is killed below.
+        let _ = self.terminate();
+        let deadline = Instant::now() + SERVER_STOP;
+        while Instant::now() < deadline {
+            if self.exited().is_some() {
+                return;
+            }
+            thread::sleep(POLL);
+        }
+        if let Some(child) = &mut self.child {
+            eprintln!("the server ignored SIGTERM and is killed");
+            // It may have ended by itself just now.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The server's file: as named, or beside this program.
+fn path(settings: &Settings) -> Result<PathBuf> {
+    let own = env::current_exe().context("cannot find this program")?;
+    let path = settings.server.clone().unwrap_or_else(|| own.with_file_name("shardcast"));
+    ensure!(
+        path.is_file(),
+        "{} is missing: build it with `cargo build --release`, or name one with --server or --url",
+        path.display()
+    );
+    Ok(path)
+}
+
+fn address_in(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("listening on ")?;
+    rest.split_whitespace().next()
+}
+
+fn core_list(cores: &[usize]) -> String {
+    let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
+    cores.join(",")
+}
+
+/// Becomes the server if the arguments say so: on the cores named, and bound to
+/// end when its parent does. Comes back only if that is not asked for or fails.
+pub(crate) fn launch_if_asked() -> Result<()> {
+    let mut arguments = env::args_os().skip(1);
+    if arguments.next().as_deref() != Some(LAUNCH.as_ref()) {
+        return Ok(());
+    }
+    let cores = arguments.next().context("no cores")?;
+    let cores: Vec<usize> =
+        cores.to_string_lossy().split(',').filter_map(|core| core.parse().ok()).collect();
+    let path = arguments.next().context("no server")?;
+    if !cores.is_empty() {
+        affinity::run_on(&cores)?;
+    }
+    set_parent_process_death_signal(Some(Signal::KILL)).context("cannot bind to the parent")?;
+    let error = Command::new(&path).args(arguments).exec();
+    Err(error).with_context(|| format!("cannot run {}", PathBuf::from(path).display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_found_in_plain_and_in_logged_lines() {
+        for line in [
+            "listening on 127.0.0.1:4242",
+            "2026-01-01T00:00:00Z INFO shardcast: listening on 127.0.0.1:4242 shards=1",
+        ] {
+            assert_eq!(address_in(line), Some("127.0.0.1:4242"));
+        }
+        assert_eq!(address_in("starting"), None);
+    }
+}

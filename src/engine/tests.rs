@@ -1,0 +1,211 @@
+//! The engine of one shard without a driver: what it keeps, what it shares and
+//! how it divides a turn. What it sends, in which order, is checked against a
+//! model in `tests/sim.rs`.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{App, Common, Limits, Mail, Now, Outlet, ShardEngine, mail::Letter};
+use crate::{
+    batch::{Sending, Slice},
+    dialect::Dialect,
+    id::ConnId,
+    proto::frame::{Opcode, write_masked},
+    publication::{Audience, Data, Publication},
+};
+
+/// An outlet that takes everything, unless told that someone is slow.
+#[derive(Default)]
+struct Wire {
+    sent: HashMap<ConnId, Vec<u8>>,
+    slow: Option<ConnId>,
+    batches: Vec<ConnId>,
+}
+
+impl Outlet for Wire {
+    fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending {
+        self.batches.push(id);
+        let sent = self.sent.entry(id).or_default();
+        for slice in batch {
+            sent.extend_from_slice(slice.as_slice());
+        }
+        if self.slow == Some(id) { Sending::Pending } else { Sending::Done }
+    }
+}
+
+fn engines(shards: usize, limits: Limits) -> Vec<ShardEngine> {
+    let common = Arc::new(Common::new(1, limits, Dialect::Pubsub, "/ws", shards));
+    let app = Arc::new(App::default());
+    (0..shards as u8)
+        .map(|shard| ShardEngine::new(shard, common.clone(), app.clone(), Now::default()))
+        .collect()
+}
+
+fn open(engine: &mut ShardEngine) -> ConnId {
+    let id = engine.on_accepted("127.0.0.1:9".parse().unwrap()).unwrap();
+    let mut request =
+        b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+            .to_vec();
+    engine.on_data(id, &mut request);
+    id
+}
+
+fn say(engine: &mut ShardEngine, id: ConnId, text: &str) {
+    let mut frame = Vec::new();
+    write_masked(&mut frame, true, Opcode::Text, [1, 2, 3, 4], text.as_bytes());
+    engine.on_data(id, &mut frame);
+}
+
+fn subscribe(engine: &mut ShardEngine, id: ConnId, room: &str) {
+    say(engine, id, &format!(r#"{{"type":"subscribe","room":"{room}"}}"#));
+}
+
+fn publish(engine: &mut ShardEngine, id: ConnId, room: &str, data: &str) {
+    say(engine, id, &format!(r#"{{"type":"publish","room":"{room}","data":"{data}"}}"#));
+}
+
+/// Bytes in the logs of all rooms.
+fn logged(engine: &ShardEngine) -> usize {
+    engine.core.rooms.logged_bytes()
+}
+
+#[test]
+fn a_room_keeps_its_log_until_the_slowest_reader_has_it_and_no_longer() {
+    let mut engine = engines(1, Limits::default()).remove(0);
+    let (a, b) = (open(&mut engine), open(&mut engine));
+    subscribe(&mut engine, a, "r");
+    subscribe(&mut engine, b, "r");
+    let mut wire = Wire { slow: Some(b), ..Wire::default() };
+    engine.flush(&mut wire);
+    for _ in 0..5 {
+        publish(&mut engine, a, "r", "hello");
+        engine.flush(&mut wire);
+    }
+    assert!(logged(&engine) > 0, "the slow one still needs it");
+    wire.slow = None;
+    engine.on_sent(b);
+    while engine.flush(&mut wire) {}
+    assert_eq!(logged(&engine), 0);
+    let seen = |id| String::from_utf8_lossy(&wire.sent[&id]).matches("hello").count();
+    assert_eq!((seen(a), seen(b)), (5, 5));
+}
+
+#[test]
+fn publishing_costs_one_encoding_whatever_the_number_of_members() {
+    let mut engine = engines(1, Limits::default()).remove(0);
+    let members: Vec<ConnId> = (0..50).map(|_| open(&mut engine)).collect();
+    for id in &members {
+        subscribe(&mut engine, *id, "r");
+    }
+    engine.flush(&mut Wire::default());
+    let before = engine.stats();
+    publish(&mut engine, members[0], "r", "x");
+    publish(&mut engine, members[1], "r", "y");
+    engine.flush(&mut Wire::default());
+    let after = engine.stats();
+    assert_eq!(after.frames_encoded - before.frames_encoded, 2);
+    assert_eq!(after.deliveries - before.deliveries, 100);
+    assert_eq!(after.sends - before.sends, 50, "one send for both");
+}
+
+#[test]
+fn a_publication_for_several_shards_is_encoded_by_one() {
+    let mut engines = engines(3, Limits::default());
+    for engine in &mut engines {
+        let id = open(engine);
+        subscribe(engine, id, "r");
+    }
+    let sender = ConnId::new(0, 0, 0);
+    publish(&mut engines[0], sender, "r", "x");
+    let outbound = engines[0].take_outbound();
+    let [(shards, mail)] = &outbound[..] else { panic!("{outbound:?}") };
+    assert_eq!(*shards, 0b110);
+    for engine in &mut engines[1..] {
+        engine.on_mail(mail.for_another().unwrap());
+    }
+    let encoded: u64 = engines.iter().map(|engine| engine.stats().frames_encoded).sum();
+    assert_eq!(encoded, 1);
+    for engine in &mut engines {
+        let mut wire = Wire::default();
+        engine.flush(&mut wire);
+        let all: Vec<u8> = wire.sent.into_values().flatten().collect();
+        assert!(String::from_utf8_lossy(&all).contains(r#""data":"x""#));
+    }
+}
+
+#[test]
+fn a_room_without_members_elsewhere_sends_no_mail() {
+    let mut engines = engines(2, Limits::default());
+    let (here, there) = (open(&mut engines[0]), open(&mut engines[1]));
+    subscribe(&mut engines[0], here, "r");
+    subscribe(&mut engines[1], there, "other");
+    publish(&mut engines[0], here, "r", "x");
+    assert!(engines[0].take_outbound().is_empty());
+}
+
+#[test]
+fn a_large_room_is_flushed_in_slices_and_a_small_one_does_not_wait_for_it() {
+    let limits = Limits { sends_per_turn: 10, ..Limits::default() };
+    let mut engine = engines(1, limits).remove(0);
+    let large: Vec<ConnId> = (0..35).map(|_| open(&mut engine)).collect();
+    for id in &large {
+        subscribe(&mut engine, *id, "large");
+    }
+    let small = open(&mut engine);
+    subscribe(&mut engine, small, "small");
+    engine.flush(&mut Wire::default());
+    publish(&mut engine, large[0], "large", "x");
+    let mut wire = Wire::default();
+    assert!(engine.flush(&mut wire), "more is left");
+    assert_eq!(wire.batches.len(), 10);
+    publish(&mut engine, small, "small", "y");
+    engine.flush(&mut wire);
+    engine.flush(&mut wire);
+    assert!(wire.batches.contains(&small), "it waits for the whole large room");
+    while engine.flush(&mut wire) {}
+    assert_eq!(wire.batches.len(), 36);
+}
+
+#[test]
+fn a_late_letter_to_a_reused_slot_reaches_nobody() {
+    let mut engine = engines(1, Limits::default()).remove(0);
+    let gone = open(&mut engine);
+    engine.on_lost(gone);
+    let next = open(&mut engine);
+    assert_eq!(gone.slot(), next.slot());
+    engine.flush(&mut Wire::default());
+    let letter = Letter { to: gone, event: "e".into(), data: Data::absent() };
+    engine.on_mail(Mail::Send(Box::new(letter)));
+    engine.on_data(gone, &mut [0x81]);
+    engine.on_sent(gone);
+    let mut wire = Wire::default();
+    engine.flush(&mut wire);
+    assert!(wire.sent.is_empty());
+}
+
+#[test]
+fn a_quiet_connection_owns_no_buffer() {
+    let mut engine = engines(1, Limits::default()).remove(0);
+    let id = open(&mut engine);
+    subscribe(&mut engine, id, "r");
+    publish(&mut engine, id, "r", "x");
+    while engine.flush(&mut Wire::default()) {}
+    let connection = engine.core.get(id).unwrap();
+    assert!(connection.lag.is_none() && connection.extra.is_none());
+    assert!(connection.session.is_idle() && !connection.memberships.spilled());
+}
+
+#[test]
+fn a_publication_through_the_handle_reaches_all_forms_of_frames() {
+    let mut engine = engines(1, Limits::default()).remove(0);
+    let id = open(&mut engine);
+    subscribe(&mut engine, id, "r");
+    engine.flush(&mut Wire::default());
+    let data = Data::raw_json("[1, 2]").unwrap();
+    let publication = Publication::new(Audience::Room("r".into()), "news", data, 5);
+    engine.on_mail(Mail::Publish(Arc::new(publication)));
+    let mut wire = Wire::default();
+    engine.flush(&mut wire);
+    let text = String::from_utf8_lossy(&wire.sent[&id]).into_owned();
+    assert!(text.ends_with(r#"{"type":"news","room":"r","data":[1, 2],"timestamp":5}"#), "{text}");
+}

@@ -1,0 +1,308 @@
+//! What an embedding program says before the engine starts: where to listen, how
+//! many shards, which limits, and what to do with what comes in.
+
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
+    sync::Arc,
+    thread::available_parallelism,
+};
+
+use super::{
+    mailbox::{Address, Mailbox},
+    runtime::Engine,
+};
+use crate::{
+    dialect::Dialect,
+    driver::listen::{DEFAULT_BACKLOG, listen},
+    engine::{App, Common, Conn, Disconnect, Fault, HandlerResult, Limits, Message},
+    id::ConnId,
+};
+
+/// Which way the shards talk to the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DriverKind {
+    /// What is best on this host: at present always epoll.
+    #[default]
+    Auto,
+    /// Readiness by epoll.
+    Epoll,
+}
+
+impl DriverKind {
+    /// Every kind, for flags and tests.
+    pub const ALL: [Self; 2] = [Self::Auto, Self::Epoll];
+
+    /// Its name in flags.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Epoll => "epoll",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// Why an engine could not be built.
+#[derive(Debug)]
+pub enum BuildError {
+    /// The address to listen on is not one.
+    Address(String, io::Error),
+    /// It cannot be listened on.
+    Listen(SocketAddr, io::Error),
+    /// The limits contradict each other, or the number of shards is out of range.
+    Settings(String),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address, error) => write!(f, "'{address}' is no address: {error}"),
+            Self::Listen(address, error) if error.kind() == io::ErrorKind::AddrInUse => {
+                write!(f, "cannot listen on {address}: the port is in use")
+            }
+            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Settings(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// Takes over a connection whose request is no WebSocket handshake, with the
+/// bytes that were read of it. Called on a shard's thread; must not block.
+pub type HttpHandOff = Arc<dyn Fn(TcpStream, Vec<u8>) + Send + Sync>;
+
+/// Settings and handlers of an engine; see [`Engine::builder`].
+#[must_use = "nothing runs before `build`"]
+pub struct Builder {
+    listen: String,
+    shards: Option<usize>,
+    driver: DriverKind,
+    pin: bool,
+    dialect: Dialect,
+    path: String,
+    limits: Limits,
+    app: App,
+    http: Option<HttpHandOff>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            shards: None,
+            driver: DriverKind::default(),
+            pin: true,
+            dialect: Dialect::default(),
+            path: "/ws".to_owned(),
+            limits: Limits::default(),
+            app: App::default(),
+            http: None,
+        }
+    }
+}
+
+impl Builder {
+    /// Where to listen: `address:port`; port 0 takes any free one. Default
+    /// `127.0.0.1:8080`.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = address.into();
+        self
+    }
+
+    /// How many shards, from 1 to 64. Default: one for each core that the
+    /// process may use.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = Some(shards);
+        self
+    }
+
+    /// How the shards talk to the kernel. Default: whatever is best here.
+    pub fn driver(mut self, driver: DriverKind) -> Self {
+        self.driver = driver;
+        self
+    }
+
+    /// Whether each shard's thread is bound to a core of its own. Default: yes,
+    /// over the cores that the process may use.
+    pub fn pin(mut self, pin: bool) -> Self {
+        self.pin = pin;
+        self
+    }
+
+    /// The wire format of paths that name none. Default: `pubsub`.
+    pub fn dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
+    }
+
+    /// The path of WebSocket handshakes; `<path>/<dialect>` names a dialect.
+    /// Default `/ws`.
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// All bounds and time-outs.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Called when a connection has been upgraded and greeted. An error closes
+    /// it with 1008.
+    pub fn on_connect(
+        mut self,
+        hook: impl Fn(&mut Conn<'_>) -> HandlerResult + Send + Sync + 'static,
+    ) -> Self {
+        self.app.connect.push(Box::new(hook));
+        self
+    }
+
+    /// Called when a connection has ended or is about to, while it still is in
+    /// its rooms; once for each whose connect hook was called.
+    pub fn on_disconnect(
+        mut self,
+        hook: impl Fn(&mut Conn<'_>, &Disconnect) + Send + Sync + 'static,
+    ) -> Self {
+        self.app.disconnect.push(Box::new(hook));
+        self
+    }
+
+    /// Called for each message that was understood, before anything is done
+    /// about it. An error is told to the client and stops the message.
+    pub fn on_message(
+        mut self,
+        hook: impl Fn(&mut Conn<'_>, &Message<'_>) -> HandlerResult + Send + Sync + 'static,
+    ) -> Self {
+        self.app.message.push(Box::new(hook));
+        self
+    }
+
+    /// Called for every fault: a handler that failed or panicked, a peer that
+    /// broke the protocol.
+    pub fn on_error(mut self, hook: impl Fn(ConnId, &Fault<'_>) + Send + Sync + 'static) -> Self {
+        self.app.error.push(Box::new(hook));
+        self
+    }
+
+    /// Called after a connection has joined a room.
+    pub fn on_join(mut self, hook: impl Fn(&mut Conn<'_>, &str) + Send + Sync + 'static) -> Self {
+        self.app.join.push(Box::new(hook));
+        self
+    }
+
+    /// Called after a connection has left a room, also because it ends.
+    pub fn on_leave(mut self, hook: impl Fn(&mut Conn<'_>, &str) + Send + Sync + 'static) -> Self {
+        self.app.leave.push(Box::new(hook));
+        self
+    }
+
+    /// Handles messages of that event name, instead of the built-in command of
+    /// that name if there is one (`subscribe`, `unsubscribe`, `publish`,
+    /// `broadcast`, `ping`). A later handler of the same name replaces the
+    /// earlier.
+    ///
+    /// It runs on the shard's thread and must not block. An error is told to
+    /// the client; a panic closes the connection with 1011 and harms nothing
+    /// else.
+    pub fn on(
+        mut self,
+        event: impl Into<Box<str>>,
+        handler: impl Fn(&mut Conn<'_>, &Message<'_>) -> HandlerResult + Send + Sync + 'static,
+    ) -> Self {
+        self.app.events.insert(event.into(), Box::new(handler));
+        self
+    }
+
+    /// Handles text messages of connections in the `raw` dialect.
+    pub fn on_text(
+        mut self,
+        handler: impl Fn(&mut Conn<'_>, &str) -> HandlerResult + Send + Sync + 'static,
+    ) -> Self {
+        self.app.text = Some(Box::new(handler));
+        self
+    }
+
+    /// Handles binary messages of connections in the `raw` dialect.
+    pub fn on_binary(
+        mut self,
+        handler: impl Fn(&mut Conn<'_>, &[u8]) -> HandlerResult + Send + Sync + 'static,
+    ) -> Self {
+        self.app.binary = Some(Box::new(handler));
+        self
+    }
+
+    /// Hands connections whose request is no WebSocket handshake to `take`,
+    /// instead of answering 404 or 426.
+    pub fn hand_off_http(
+        mut self,
+        take: impl Fn(TcpStream, Vec<u8>) + Send + Sync + 'static,
+    ) -> Self {
+        self.app.hands_off_http = true;
+        self.http = Some(Arc::new(take));
+        self
+    }
+
+    /// Binds the address and puts the engine together.
+    ///
+    /// # Errors
+    /// See [`BuildError`]. A port on which another program listens is one, even
+    /// if that program would share it.
+    pub fn build(mut self) -> Result<Engine, BuildError> {
+        let (driver, pin, http) = (self.driver, self.pin, self.http.take());
+        let listen = std::mem::take(&mut self.listen);
+        let parts = self.into_parts()?;
+        let listeners = bind(&listen, parts.common.shards)?;
+        Ok(Engine::new(parts, driver, pin, http, listeners))
+    }
+
+    /// Checks the settings and makes what does not depend on sockets.
+    pub(super) fn into_parts(self) -> Result<Parts, BuildError> {
+        let shards = self.shards.unwrap_or_else(default_shards);
+        if !(1..=Limits::SHARDS).contains(&shards) {
+            let most = Limits::SHARDS;
+            return Err(BuildError::Settings(format!("shards must be 1 to {most}, not {shards}")));
+        }
+        self.limits.check().map_err(BuildError::Settings)?;
+        let capacity = self.limits.mailbox_messages;
+        let mailboxes = (0..shards).map(|_| Mailbox::new(capacity)).collect();
+        let common = Common::new(random_node(), self.limits, self.dialect, &self.path, shards);
+        Ok(Parts { common: Arc::new(common), app: Arc::new(self.app), mailboxes })
+    }
+}
+
+/// An engine's shards before they have drivers.
+pub(super) struct Parts {
+    pub(super) common: Arc<Common>,
+    pub(super) app: Arc<App>,
+    pub(super) mailboxes: Vec<(Mailbox, Address)>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("listen", &self.listen).finish_non_exhaustive()
+    }
+}
+
+fn default_shards() -> usize {
+    available_parallelism().map_or(1, usize::from).min(Limits::SHARDS)
+}
+
+/// A number that differs from process to process.
+fn random_node() -> u64 {
+    use std::hash::BuildHasher;
+    std::hash::RandomState::new().hash_one(std::process::id())
+}
+
+fn bind(address: &str, shards: usize) -> Result<Vec<TcpListener>, BuildError> {
+    let bad = |error| BuildError::Address(address.to_owned(), error);
+    let mut addresses = address.to_socket_addrs().map_err(bad)?;
+    let first = addresses.next().ok_or_else(|| bad(io::ErrorKind::NotFound.into()))?;
+    listen(first, shards, DEFAULT_BACKLOG).map_err(|error| BuildError::Listen(first, error))
+}

@@ -1,0 +1,283 @@
+//! The engine from outside: any thread of the embedding program may publish,
+//! send, ask and shut down through a handle.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    clock::unix_ms,
+    mailbox::{Address, Undelivered},
+    query::Query,
+};
+use crate::{
+    engine::{Common, ConnInfo, Disconnect, Letter, Mail, ShardEngine, Space, Stats},
+    id::{ClientId, ConnId},
+    publication::{Audience, Data, Publication},
+};
+
+/// Why something was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// A shard's mailbox is full; shards that were not full got it.
+    Busy,
+    /// The engine has ended.
+    Ended,
+    /// No connection of this process has that identity. That there is one does
+    /// not mean that it is still open.
+    Unknown,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "a shard's mailbox is full",
+            Self::Ended => "the engine has ended",
+            Self::Unknown => "no connection of this process has that identity",
+        })
+    }
+}
+
+impl std::error::Error for SendError {}
+
+/// A room and how many members it has, on all shards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomInfo {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its members.
+    pub members: usize,
+}
+
+struct Inner {
+    common: Arc<Common>,
+    addresses: Vec<Address>,
+}
+
+/// The engine in the hands of any thread. Cheap to clone.
+///
+/// What is published through it reaches the shards that have members and no
+/// others. From one thread and into one room the order holds.
+#[derive(Clone)]
+pub struct Handle(Arc<Inner>);
+
+impl Handle {
+    pub(crate) fn new(common: Arc<Common>, addresses: Vec<Address>) -> Self {
+        Self(Arc::new(Inner { common, addresses }))
+    }
+
+    /// Sends `event` with `data` to every member of `room`.
+    ///
+    /// # Errors
+    /// [`SendError::Busy`] or [`SendError::Ended`].
+    pub fn publish(&self, room: &str, event: &str, data: Data) -> Result<(), SendError> {
+        self.deliver(Publication::new(Audience::Room(room.into()), event, data, unix_ms()))
+    }
+
+    /// The same, with a key by which a slow connection's queue is conflated.
+    ///
+    /// # Errors
+    /// [`SendError::Busy`] or [`SendError::Ended`].
+    pub fn publish_keyed(
+        &self,
+        room: &str,
+        event: &str,
+        key: &str,
+        data: Data,
+    ) -> Result<(), SendError> {
+        let mut publication = Publication::new(Audience::Room(room.into()), event, data, unix_ms());
+        publication.key = Some(key.into());
+        self.deliver(publication)
+    }
+
+    /// Sends `event` with `data` to every connection.
+    ///
+    /// # Errors
+    /// [`SendError::Busy`] or [`SendError::Ended`].
+    pub fn broadcast(&self, event: &str, data: Data) -> Result<(), SendError> {
+        self.deliver(Publication::new(Audience::Everyone, event, data, unix_ms()))
+    }
+
+    /// Sends `event` with `data` to every connection of `user`.
+    ///
+    /// # Errors
+    /// [`SendError::Busy`] or [`SendError::Ended`].
+    pub fn send_to_user(&self, user: &str, event: &str, data: Data) -> Result<(), SendError> {
+        self.deliver(Publication::new(Audience::User(user.into()), event, data, unix_ms()))
+    }
+
+    /// Sends a publication to the shards that have members of its audience.
+    ///
+    /// # Errors
+    /// [`SendError::Busy`] or [`SendError::Ended`].
+    pub fn deliver(&self, publication: Publication) -> Result<(), SendError> {
+        let directory = &self.0.common.directory;
+        let found = match &publication.audience {
+            Audience::Everyone => None,
+            Audience::Room(name) => Some(directory.find(Space::Room, name)),
+            Audience::User(name) => Some(directory.find(Space::User, name)),
+        };
+        let shards = match found {
+            None => self.0.common.all_shards(),
+            Some(None) => return Ok(()),
+            Some(Some(shared)) => shared.shards(),
+        };
+        let publication = Arc::new(publication);
+        let mut result = Ok(());
+        for (shard, address) in self.0.addresses.iter().enumerate() {
+            if shards >> shard & 1 == 1 {
+                let sent = address.send(Mail::Publish(Arc::clone(&publication)));
+                result = result.and(sent.map_err(|error| why(&error)));
+            }
+        }
+        result
+    }
+
+    /// Sends `event` with `data` to one connection, if it is still open.
+    ///
+    /// # Errors
+    /// [`SendError::Busy`], [`SendError::Ended`] or [`SendError::Unknown`].
+    pub fn send(&self, to: ConnId, event: &str, data: Data) -> Result<(), SendError> {
+        self.mail_to(to, Mail::Send(Box::new(Letter { to, event: event.into(), data })))
+    }
+
+    /// Closes one connection, after what was sent to it before, with a code and
+    /// a reason (RFC 6455 section 7.4).
+    ///
+    /// # Errors
+    /// [`SendError::Busy`], [`SendError::Ended`] or [`SendError::Unknown`].
+    pub fn close(&self, id: ConnId, code: u16, reason: &str) -> Result<(), SendError> {
+        let reason = reason.to_owned().into();
+        self.mail_to(id, Mail::Close(id, Disconnect::Requested { code, reason }))
+    }
+
+    /// Makes a connection a member of `room`; if that is refused, the connection
+    /// is told so.
+    ///
+    /// # Errors
+    /// [`SendError::Busy`], [`SendError::Ended`] or [`SendError::Unknown`].
+    pub fn join(&self, id: ConnId, room: &str) -> Result<(), SendError> {
+        self.mail_to(id, Mail::Join(id, room.into()))
+    }
+
+    /// Ends a connection's membership in `room`.
+    ///
+    /// # Errors
+    /// [`SendError::Busy`], [`SendError::Ended`] or [`SendError::Unknown`].
+    pub fn leave(&self, id: ConnId, room: &str) -> Result<(), SendError> {
+        self.mail_to(id, Mail::Leave(id, room.into()))
+    }
+
+    fn mail_to(&self, id: ConnId, mail: Mail) -> Result<(), SendError> {
+        let address = self.0.addresses.get(usize::from(id.shard())).ok_or(SendError::Unknown)?;
+        address.send(mail).map_err(|error| why(&error))
+    }
+
+    /// The connection that clients know by `client`, if it is one of this process.
+    pub fn conn_id(&self, client: ClientId) -> Option<ConnId> {
+        let id = client.conn(self.0.common.node)?;
+        (usize::from(id.shard()) < self.0.addresses.len()).then_some(id)
+    }
+
+    /// How many members `room` has, on all shards. Answered at once.
+    pub fn member_count(&self, room: &str) -> usize {
+        let found = self.0.common.directory.find(Space::Room, room);
+        found.map_or(0, |shared| shared.members())
+    }
+
+    /// How many rooms have members. Answered at once.
+    pub fn room_count(&self) -> usize {
+        self.0.common.directory.room_count()
+    }
+
+    /// Every room that has members, by name. Answered at once.
+    pub fn rooms(&self) -> Vec<RoomInfo> {
+        let rooms = self.0.common.directory.rooms().into_iter();
+        let mut rooms: Vec<_> = rooms.map(|(name, members)| RoomInfo { name, members }).collect();
+        rooms.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        rooms
+    }
+
+    /// The members of `room`.
+    pub fn members(&self, room: &str) -> Query<Vec<ConnInfo>> {
+        let found = self.0.common.directory.find(Space::Room, room);
+        let shards = found.map_or(0, |shared| shared.shards());
+        let room: Box<str> = room.into();
+        self.ask(shards, Vec::new(), joined, move |shard| shard.members_of(&room))
+    }
+
+    /// One connection, `None` if it is not open.
+    pub fn connection(&self, id: ConnId) -> Query<Option<ConnInfo>> {
+        let known = self.0.common.all_shards() >> id.shard().min(63) & 1;
+        self.ask(known << id.shard().min(63), None, Option::or, move |shard| shard.info(id))
+    }
+
+    /// Every open connection.
+    pub fn connections(&self) -> Query<Vec<ConnInfo>> {
+        self.ask(self.0.common.all_shards(), Vec::new(), joined, ShardEngine::infos)
+    }
+
+    /// What all shards together counted since the start.
+    pub fn stats(&self) -> Query<Stats> {
+        let nothing = Stats { rooms: self.room_count() as u64, ..Stats::default() };
+        let sum = |mut a: Stats, b: Stats| {
+            a += b;
+            a
+        };
+        self.ask(self.0.common.all_shards(), nothing, sum, ShardEngine::stats)
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        shards: u64,
+        nothing: T,
+        merge: fn(T, T) -> T,
+        question: impl Fn(&ShardEngine) -> T + Clone + Send + 'static,
+    ) -> Query<T> {
+        let (sender, receiver) = async_channel::bounded(self.0.addresses.len());
+        for (shard, address) in self.0.addresses.iter().enumerate() {
+            if shards >> shard & 1 == 0 {
+                continue;
+            }
+            let (sender, question) = (sender.clone(), question.clone());
+            let answer = move |engine: &ShardEngine| {
+                // Nobody waits any more: no matter.
+                let _ = sender.try_send(question(engine));
+            };
+            // An undelivered question drops its sender: the query learns of it.
+            let _ = address.send(Mail::Ask(Box::new(answer)));
+        }
+        Query::new(receiver, shards.count_ones() as usize, nothing, merge)
+    }
+
+    /// Begins to shut the engine down: no more connections are accepted, every
+    /// open one gets what is queued for it and then a Close frame with 1001, and
+    /// the shards end when all have gone, or after
+    /// [`Limits::drain_timeout`](crate::engine::Limits::drain_timeout).
+    pub fn shutdown(&self) {
+        for address in &self.0.addresses {
+            let mut mail = Mail::Drain;
+            // Rare enough to insist.
+            while let Err(Undelivered::Full(back)) = address.send(mail) {
+                mail = back;
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("shards", &self.0.addresses.len()).finish_non_exhaustive()
+    }
+}
+
+fn joined(mut a: Vec<ConnInfo>, mut b: Vec<ConnInfo>) -> Vec<ConnInfo> {
+    a.append(&mut b);
+    a
+}
+
+fn why(error: &Undelivered) -> SendError {
+    match error {
+        Undelivered::Full(_) => SendError::Busy,
+        Undelivered::Ended => SendError::Ended,
+    }
+}

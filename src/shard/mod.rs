@@ -1,0 +1,27 @@
+//! Shards: one thread, one event loop, one arena each. The only place where a
+//! driver meets the engine, where there are threads, and where the time is read.
+//!
+//! `turn` is the loop's body, `mailbox` and `doorbell` the way between threads,
+//! `runtime` and `builder` what an embedding program holds, `handle` and `query`
+//! how other threads reach the shards.
+
+mod builder;
+mod clock;
+mod doorbell;
+mod handle;
+mod mailbox;
+mod query;
+mod runtime;
+pub mod sim;
+mod turn;
+
+/// The atomics of the doorbell; its model test puts others in their place.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
+}
+
+pub use builder::{BuildError, Builder, DriverKind, HttpHandOff};
+pub use handle::{Handle, RoomInfo, SendError};
+pub use query::{Query, QueryError};
+pub use runtime::{Engine, RunError, Running};
+pub use turn::Clock;

@@ -1,0 +1,221 @@
+//! The turn of a shard: the only place where a driver meets the engine.
+//!
+//! ```text
+//! wait ─► mailbox ─► events ─► timers ─► mail to other shards ─► flush ─► orders ─► wait
+//! ```
+//!
+//! Each step is bounded. The mailbox comes before the sockets: whatever another
+//! shard sent before a client was told of it is known here before that client's
+//! next bytes are read.
+
+use std::{io, time::Duration};
+
+use super::mailbox::{Mailbox, Post};
+use crate::{
+    batch::{Sending, Slice},
+    driver::{Driver, Event, Gone},
+    engine::{Now, Order, Outlet, ShardEngine},
+    id::ConnId,
+};
+
+/// Where the time of a turn comes from.
+pub trait Clock {
+    /// The time now.
+    fn now(&self) -> Now;
+}
+
+/// What takes sockets whose request is no WebSocket handshake, with the bytes
+/// that were received of it.
+pub(crate) type HandOff<S> = Box<dyn FnMut(S, Vec<u8>)>;
+
+/// A driver and the engine that it serves.
+pub(crate) struct Shard<D: Driver> {
+    pub(crate) engine: ShardEngine,
+    pub(crate) driver: D,
+    mailbox: Mailbox,
+    post: Post,
+    hand_off: Option<HandOff<D::Socket>>,
+    /// Something was left over: the next turn does not sleep.
+    left_over: bool,
+    accepting: bool,
+    /// The next sleep is no longer than this.
+    wake_by: Option<Duration>,
+    limits: TurnLimits,
+}
+
+/// What bounds a turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TurnLimits {
+    pub(crate) mails: usize,
+    pub(crate) events: usize,
+}
+
+/// How soon a shard tries again to send mail that a full mailbox refused.
+const RETRY: Duration = Duration::from_millis(1);
+
+impl<D: Driver> Shard<D> {
+    pub(crate) fn new(
+        engine: ShardEngine,
+        driver: D,
+        mailbox: Mailbox,
+        post: Post,
+        hand_off: Option<HandOff<D::Socket>>,
+        limits: TurnLimits,
+    ) -> Self {
+        mailbox.set_waker(driver.waker());
+        Self {
+            engine,
+            driver,
+            mailbox,
+            post,
+            hand_off,
+            left_over: false,
+            accepting: true,
+            wake_by: None,
+            limits,
+        }
+    }
+
+    /// One turn.
+    ///
+    /// # Errors
+    /// When the driver can wait no more.
+    pub(crate) fn turn(&mut self, clock: &impl Clock) -> io::Result<()> {
+        self.sleep()?;
+        self.engine.begin_turn(clock.now());
+        let more_mail = self.take_mail();
+        let more_events = self.take_events();
+        let more_timers = self.engine.on_timers();
+        let more_sends = self.flush();
+        self.left_over = more_mail || more_events || more_timers || more_sends;
+        Ok(())
+    }
+
+    /// Whether a turn would find nothing to do of its own.
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.left_over && self.mailbox.len() == 0 && !self.post.is_waiting()
+    }
+
+    /// Lets the next sleep last no longer than `most`.
+    pub(crate) fn wake_by(&mut self, most: Duration) {
+        self.wake_by = Some(most);
+    }
+
+    fn sleep(&mut self) -> io::Result<()> {
+        let mut timeout = self.engine.next_timer();
+        if let Some(most) = self.wake_by.take() {
+            timeout = Some(timeout.map_or(most, |timeout| timeout.min(most)));
+        }
+        if self.post.is_waiting() {
+            timeout = Some(timeout.map_or(RETRY, |timeout| timeout.min(RETRY)));
+        }
+        let may_sleep = !self.left_over && self.mailbox.going_to_sleep();
+        let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
+        let result = self.driver.wait(timeout);
+        self.mailbox.awake();
+        result
+    }
+
+    fn take_mail(&mut self) -> bool {
+        // What comes in meanwhile is the next turn's.
+        let most = self.mailbox.len().min(self.limits.mails);
+        for _ in 0..most {
+            let Some(mail) = self.mailbox.take() else { break };
+            self.engine.on_mail(mail);
+            self.after_event();
+        }
+        if self.engine.is_draining() && self.accepting {
+            self.accepting = false;
+            self.driver.stop_accepting();
+        }
+        self.mailbox.len() > 0
+    }
+
+    fn take_events(&mut self) -> bool {
+        for _ in 0..self.limits.events {
+            let Some(event) = self.driver.next() else { return false };
+            match event {
+                Event::Accepted { socket, peer } => {
+                    if let Some(id) = self.engine.on_accepted(peer)
+                        && self.driver.attach(id, socket).is_err()
+                    {
+                        self.engine.on_lost(id);
+                    }
+                }
+                Event::Data(id, bytes) => self.engine.on_data(id, bytes),
+                Event::Sent(id) => self.engine.on_sent(id),
+                Event::Gone(id, Gone::Eof) => self.engine.on_eof(id),
+                Event::Gone(id, Gone::Reset | Gone::Error(_)) => self.engine.on_lost(id),
+            }
+            self.after_event();
+        }
+        true
+    }
+
+    /// Orders may free the slot that the next connection gets, so they are
+    /// carried out before anything else happens.
+    fn after_event(&mut self) {
+        if self.engine.wants_flush() {
+            self.flush();
+        } else if self.engine.has_orders() {
+            self.carry_out_orders();
+        }
+    }
+
+    fn flush(&mut self) -> bool {
+        self.send_mail();
+        let left = self.engine.flush(&mut ToDriver(&mut self.driver));
+        // Hooks of connections that the flush ended may have published.
+        self.send_mail();
+        self.carry_out_orders();
+        left
+    }
+
+    fn send_mail(&mut self) {
+        self.post.retry();
+        for (mut shards, mail) in self.engine.take_outbound() {
+            let mut mail = Some(mail);
+            while shards != 0 {
+                let shard = shards.trailing_zeros() as usize;
+                shards &= shards - 1;
+                let copy = match (&mail, shards) {
+                    (Some(mail), 1..) => mail.for_another(),
+                    _ => mail.take(),
+                };
+                if let Some(copy) = copy
+                    && !self.post.send(shard, copy)
+                {
+                    self.engine.count_dropped_mails(1);
+                }
+            }
+        }
+    }
+
+    fn carry_out_orders(&mut self) {
+        if !self.engine.has_orders() {
+            return;
+        }
+        for order in self.engine.take_orders() {
+            match order {
+                Order::Shutdown(id) => self.driver.shutdown(id),
+                Order::Close(id) => self.driver.close(id),
+                Order::HandOff(id, bytes) => {
+                    if let Some(socket) = self.driver.detach(id)
+                        && let Some(hand_off) = &mut self.hand_off
+                    {
+                        hand_off(socket, bytes);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The engine's outlet is the driver.
+struct ToDriver<'a, D>(&'a mut D);
+
+impl<D: Driver> Outlet for ToDriver<'_, D> {
+    fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending {
+        self.0.send(id, batch)
+    }
+}
