@@ -7,6 +7,7 @@ pub mod engine;
 pub mod id;
 pub mod proto;
 pub mod publication;
+pub mod server;
 pub mod shard;
 
 pub use engine::{

@@ -1,2 +1,31 @@
 //! The stand-alone server: arguments → `server::run` → exit code.
-fn main() {}
+
+use std::{
+    env,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use shardcast::server::{self, Request, ServerError, Settings};
+
+fn main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, whatever was quoted in it. Stderr may be closed.
+            let text = error.to_string().replace(char::is_control, " ");
+            let _ = writeln!(io::stderr(), "shardcast: error: {text}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn serve() -> Result<(), ServerError> {
+    match Settings::from_args(env::args_os())? {
+        Request::Run(settings) => server::run(*settings),
+        Request::Print(text) => {
+            let _ = io::stdout().write_all(text.as_bytes());
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The flags: one table from which the parser, the help and the defaults come.
+//! What they say is raw; `settings` makes checked values of it.
+
+use std::error::Error as _;
+
+use clap::{
+    Args, CommandFactory, Parser,
+    builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser},
+    error::{ContextKind, ErrorKind},
+};
+use tracing_subscriber::filter::Targets;
+
+use super::units::{ByteSize, TimeSpan};
+use crate::{dialect::Dialect, engine::Limits, engine::SlowPolicy, shard::DriverKind};
+
+/// A WebSocket server: one thread per core, rooms, publish and subscribe.
+///
+/// WebSocket clients connect to /ws, or to /ws/<DIALECT> for another wire format
+/// than that of --dialect. GET /health says how many clients and rooms there are.
+///
+/// SIGTERM or SIGINT (Ctrl-C) closes every connection in good order and ends
+/// with code 0; a second one ends at once.
+#[derive(Debug, Parser)]
+#[command(
+    name = "shardcast",
+    version,
+    args_override_self = true,
+    max_term_width = 100,
+    after_help = "A size is in bytes, or has the suffix k (KiB) or m (MiB): 4096, 64k, 1m.\n\
+                  A time has a unit: 500ms, 10s, 2m.\n\
+                  A count of 0 for connections means no limit but the descriptors."
+)]
+pub(super) struct Flags {
+    #[command(flatten)]
+    pub(super) serving: Serving,
+    #[command(flatten)]
+    pub(super) connections: Connections,
+    #[command(flatten)]
+    pub(super) messages: Messages,
+    #[command(flatten)]
+    pub(super) queues: Queues,
+    #[command(flatten)]
+    pub(super) times: Times,
+}
+
+// The name of a field that fills in one of `Limits` is that of the limit.
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Serving")]
+pub(super) struct Serving {
+    /// Where to listen; port 0 takes any free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    pub(super) listen: String,
+    /// Threads that serve, 1 to 64 [default: one for each core]
+    #[arg(long, value_name = "COUNT", value_parser = shards())]
+    pub(super) shards: Option<usize>,
+    /// Do not bind each shard to a core of its own [default: bind]
+    #[arg(long)]
+    pub(super) no_pin: bool,
+    /// How to talk to the kernel
+    #[arg(long, default_value = DriverKind::default().name(), value_parser = driver())]
+    pub(super) driver: DriverKind,
+    /// Wire format of clients that name none; raw echoes every message
+    #[arg(long, default_value = Dialect::default().name(), value_parser = dialect())]
+    pub(super) dialect: Dialect,
+    /// Path of WebSocket connections
+    #[arg(long, default_value = "/ws")]
+    pub(super) path: String,
+    /// What to log on stderr: error, warn, info, debug, trace or off, also by
+    /// module, as in info,shardcast::server=debug
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub(super) log: Targets,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connections")]
+pub(super) struct Connections {
+    /// Connections in all
+    #[arg(long = "max-connections", value_name = "COUNT",
+          default_value_t = limits().connections)]
+    pub(super) connections: usize,
+    /// Connections in one room
+    #[arg(long = "max-connections-per-room", value_name = "COUNT",
+          default_value_t = limits().members_per_room)]
+    pub(super) members_per_room: usize,
+    /// Connections from one address
+    #[arg(long = "max-connections-per-address", value_name = "COUNT",
+          default_value_t = limits().connections_per_address)]
+    pub(super) connections_per_address: usize,
+    /// Rooms that one connection may be in
+    #[arg(long = "max-rooms-per-connection", value_name = "COUNT",
+          default_value_t = limits().rooms_per_connection)]
+    pub(super) rooms_per_connection: usize,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Messages")]
+pub(super) struct Messages {
+    /// Bytes of one message, all its frames together
+    #[arg(long = "max-message-size", value_name = "SIZE",
+          default_value_t = ByteSize(limits().message_bytes))]
+    pub(super) message_bytes: ByteSize,
+    /// Frames of one message
+    #[arg(long = "max-frames-per-message", value_name = "COUNT",
+          default_value_t = limits().frames_per_message)]
+    pub(super) frames_per_message: u32,
+    /// Bytes of the HTTP request head
+    #[arg(long = "max-head-size", value_name = "SIZE",
+          default_value_t = ByteSize(limits().head_bytes))]
+    pub(super) head_bytes: ByteSize,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Queues")]
+pub(super) struct Queues {
+    /// Bytes that may wait for one slow connection
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(limits().queue_bytes))]
+    pub(super) queue_bytes: ByteSize,
+    /// What to do when more would wait
+    #[arg(long, default_value = limits().slow_policy.name(), value_parser = slow_policy())]
+    pub(super) slow_policy: SlowPolicy,
+    /// Messages from other threads that may wait for one shard
+    #[arg(long, value_name = "COUNT", default_value_t = limits().mailbox_messages)]
+    pub(super) mailbox_messages: usize,
+    /// Messages that may wait at a shard for another's full mailbox
+    #[arg(long, value_name = "COUNT", default_value_t = limits().overflow_messages)]
+    pub(super) overflow_messages: usize,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Times")]
+pub(super) struct Times {
+    /// How long a request head may take to come
+    #[arg(long, value_name = "TIME", default_value_t = TimeSpan(limits().handshake_timeout))]
+    pub(super) handshake_timeout: TimeSpan,
+    /// A client that was silent for so long is pinged; 0s: never
+    #[arg(long, value_name = "TIME", default_value_t = TimeSpan(limits().ping_interval))]
+    pub(super) ping_interval: TimeSpan,
+    /// A client that was silent for so long is closed; 0s: never
+    #[arg(long, value_name = "TIME", default_value_t = TimeSpan(limits().pong_timeout))]
+    pub(super) pong_timeout: TimeSpan,
+    /// A client that takes nothing for so long is cut off
+    #[arg(long, value_name = "TIME", default_value_t = TimeSpan(limits().write_timeout))]
+    pub(super) write_timeout: TimeSpan,
+    /// How long a client may take to answer a close
+    #[arg(long, value_name = "TIME", default_value_t = TimeSpan(limits().close_timeout))]
+    pub(super) close_timeout: TimeSpan,
+    /// How long closing all connections may take at the end
+    #[arg(long, value_name = "TIME", default_value_t = TimeSpan(limits().drain_timeout))]
+    pub(super) drain_timeout: TimeSpan,
+}
+
+fn limits() -> Limits {
+    Limits::default()
+}
+
+fn shards() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=Limits::SHARDS as u64)
+}
+
+fn driver() -> impl TypedValueParser<Value = DriverKind> {
+    named(DriverKind::ALL.map(DriverKind::name), DriverKind::by_name)
+}
+
+fn dialect() -> impl TypedValueParser<Value = Dialect> {
+    named(Dialect::ALL.iter().map(|dialect| dialect.name()), Dialect::by_name)
+}
+
+fn slow_policy() -> impl TypedValueParser<Value = SlowPolicy> {
+    named(SlowPolicy::ALL.map(SlowPolicy::name), SlowPolicy::by_name)
+}
+
+/// One of the things that have these names.
+fn named<T: Clone + Send + Sync + 'static>(
+    names: impl IntoIterator<Item = &'static str>,
+    by_name: fn(&str) -> Option<T>,
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(names).try_map(move |name| by_name(&name).ok_or("unknown name"))
+}
+
+/// `message` about fields of `Limits`, with each called by its flag.
+pub(super) fn in_words_of_flags(message: &str) -> String {
+    let command = Flags::command();
+    let mut message = message.to_owned();
+    for flag in command.get_arguments() {
+        if let Some(long) = flag.get_long() {
+            message = message.replace(flag.get_id().as_str(), &format!("--{long}"));
+        }
+    }
+    message
+}
+
+/// What is wrong with the arguments: which flag, and why.
+pub(super) fn complaint(error: &clap::Error) -> String {
+    let context = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
+    let named = context(ContextKind::InvalidArg);
+    let flag = named.split(' ').next().unwrap_or_default();
+    let value = context(ContextKind::InvalidValue);
+    match error.kind() {
+        ErrorKind::UnknownArgument => match error.get(ContextKind::SuggestedArg) {
+            Some(similar) => format!("there is no flag '{named}'; a similar one is {similar}"),
+            None => format!("there is no flag '{named}'; --help lists all"),
+        },
+        ErrorKind::InvalidValue if value.is_empty() => format!("{flag} needs a value"),
+        ErrorKind::InvalidValue => {
+            format!("{flag}: '{value}' is none of {}", context(ContextKind::ValidValue))
+        }
+        ErrorKind::ValueValidation => {
+            let why = error.source().map(ToString::to_string).unwrap_or_default();
+            format!("{flag}: '{value}': {why}")
+        }
+        _ => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            line.strip_prefix("error: ").unwrap_or(line).to_owned()
+        }
+    }
+}

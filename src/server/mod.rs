@@ -1,0 +1,231 @@
+//! The stand-alone server: the engine behind flags, signals, logs and a small
+//! HTTP plane. The only place that knows of the process as a whole.
+//!
+//! ```text
+//! arguments ── Settings::from_args ──► Settings ── run ──► shards     /ws
+//!                                                     └──► control    signals, HTTP
+//! ```
+
+mod descriptors;
+mod flags;
+mod http;
+mod rewind;
+mod settings;
+mod signals;
+mod units;
+
+use std::{
+    fmt,
+    io::{self, IsTerminal, Write},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    thread,
+};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{debug, error, info, warn};
+use tracing_subscriber::{Layer, layer::SubscriberExt, util::SubscriberInitExt};
+
+pub use settings::{Request, Settings};
+
+use crate::{
+    dialect::Dialect,
+    engine::Fault,
+    shard::{BuildError, Builder, Engine, RunError, Running},
+};
+use http::{HandedOff, Phase, Plane};
+use signals::Signals;
+
+/// Why the server did not start or did not end well.
+#[derive(Debug)]
+pub enum ServerError {
+    /// The arguments ask for what cannot be: the caller's fault.
+    Usage(String),
+    /// The process may have too few descriptors to serve anyone.
+    Descriptors {
+        /// As many as it may have.
+        limit: usize,
+        /// As many as it needs.
+        fewest: usize,
+    },
+    /// The engine could not be built.
+    Build(BuildError),
+    /// The engine failed.
+    Run(RunError),
+    /// The control thread could not be set up.
+    Control(io::Error),
+}
+
+impl ServerError {
+    /// The exit code of the process: 2 for a mistake in the arguments, 1 for
+    /// everything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Build(BuildError::Settings(_)) => 2,
+            _ => 1,
+        }
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(text) => f.write_str(text),
+            Self::Descriptors { limit, fewest } => write!(
+                f,
+                "the process may open {limit} files and needs at least {fewest}: raise ulimit -n"
+            ),
+            Self::Build(error) => error.fmt(f),
+            Self::Run(error) => error.fmt(f),
+            Self::Control(error) => write!(f, "the control thread could not start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+/// Serves until SIGTERM or SIGINT and then drains; a second signal ends the
+/// process at once, with code 143 or 130.
+///
+/// Connections in the `raw` dialect get each of their messages back.
+///
+/// Says on stdout where it listens. Logs to stderr, unless the program has a
+/// `tracing` subscriber already.
+///
+/// # Errors
+/// See [`ServerError`].
+pub fn run(settings: Settings) -> Result<(), ServerError> {
+    let signals = Signals::catch().map_err(ServerError::Control)?;
+    let descriptors = descriptors::raise()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(ServerError::Control)?;
+    let (sender, hand_offs) = http::hand_offs();
+    let engine = builder(&settings, sender).build().map_err(ServerError::Build)?;
+    start_logs(&settings);
+    log_start(&settings, &engine, descriptors);
+    let address = engine.local_addr();
+    let running = engine.start().map_err(ServerError::Run)?;
+    announce(address, &settings);
+    runtime.block_on(control(running, &settings.path, signals, hand_offs))
+}
+
+/// The engine with the hooks of a server that has no handlers of its own.
+fn builder(settings: &Settings, hand_offs: mpsc::Sender<HandedOff>) -> Builder {
+    let builder = Engine::builder()
+        .listen(&settings.listen)
+        .driver(settings.driver)
+        .pin(settings.pin)
+        .dialect(settings.dialect)
+        .path(&settings.path)
+        .limits(settings.limits.clone())
+        .on_connect(|conn| {
+            debug!(id = ?conn.id(), peer = %conn.peer(), "connected");
+            Ok(())
+        })
+        .on_disconnect(|conn, why| debug!(id = ?conn.id(), ?why, "disconnected"))
+        .on_error(|id, fault| match fault {
+            Fault::Protocol { code, reason } => debug!(?id, code, reason, "protocol error"),
+            Fault::Failed { what, error } => warn!(?id, what, %error, "a handler failed"),
+            Fault::Panicked { what, message } => error!(?id, what, message, "a handler panicked"),
+        })
+        .on_text(|conn, text| {
+            conn.send_text(text);
+            Ok(())
+        })
+        .on_binary(|conn, bytes| {
+            conn.send_binary(bytes);
+            Ok(())
+        })
+        .hand_off_http(move |socket, read| {
+            // A shard cannot wait: what does not fit is closed.
+            let _ = hand_offs.try_send((socket, read));
+        });
+    match settings.shards {
+        Some(shards) => builder.shards(shards),
+        None => builder,
+    }
+}
+
+fn start_logs(settings: &Settings) {
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        // It would be reported on stderr, which is what does not work then.
+        .log_internal_errors(false)
+        .with_filter(settings.log.clone());
+    // The embedding program may have a subscriber.
+    let _ = tracing_subscriber::registry().with(lines).try_init();
+}
+
+fn log_start(settings: &Settings, engine: &Engine, descriptors: usize) {
+    let fit = descriptors::connections(descriptors, engine.shards());
+    let most = settings.limits.connections;
+    info!(
+        shards = engine.shards(),
+        driver = engine.driver().name(),
+        dialect = settings.dialect.name(),
+        descriptors,
+        "up to {} connections fit",
+        fit.min(most),
+    );
+    if most > fit && most != usize::MAX {
+        info!("--max-connections {most} is more than fit; ulimit -n sets how many do");
+    }
+}
+
+/// Says where the server listens, and what to try. Whoever closed stdout does
+/// not want to know.
+fn announce(address: SocketAddr, settings: &Settings) {
+    let host = match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        _ => address.ip(),
+    };
+    let near = SocketAddr::new(host, address.port());
+    let path = &settings.path;
+    let then = match settings.dialect {
+        Dialect::Pubsub => r#"then type: {"type":"subscribe","room":"chat"}"#,
+        Dialect::Raw => "then type anything: it comes back",
+    };
+    let mut stdout = io::stdout().lock();
+    let text = format!("listening on {address}\ntry: npx wscat -c ws://{near}{path}\n{then}\n");
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// What the control thread does while the shards serve, until they have ended.
+async fn control(
+    running: Running,
+    websocket_path: &str,
+    signals: Signals,
+    mut hand_offs: mpsc::Receiver<HandedOff>,
+) -> Result<(), ServerError> {
+    let handle = running.handle();
+    let mut ended = join(running).map_err(ServerError::Control)?;
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let plane = Plane::new(handle.clone(), websocket_path, phases);
+    let mut signal = std::pin::pin!(signals.first());
+    let result = loop {
+        tokio::select! {
+            result = &mut ended => break result,
+            Some(handed_off) = hand_offs.recv() => plane.serve(handed_off),
+            _ = &mut signal, if *phase.borrow() == Phase::Serving => {
+                info!("draining; a second signal ends at once");
+                phase.send_replace(Phase::Draining);
+                handle.shutdown();
+            }
+        }
+    };
+    phase.send_replace(Phase::Ended);
+    plane.finish().await;
+    info!("ended");
+    result.unwrap_or(Ok(())).map_err(ServerError::Run)
+}
+
+/// Waits for the shards on a thread of its own.
+fn join(running: Running) -> io::Result<oneshot::Receiver<Result<(), RunError>>> {
+    let (sender, receiver) = oneshot::channel();
+    let wait = move || {
+        let _ = sender.send(running.join());
+    };
+    thread::Builder::new().name("join".to_owned()).spawn(wait)?;
+    Ok(receiver)
+}

@@ -1,0 +1,207 @@
+//! The checked settings of a server. Made once from the arguments; nothing
+//! after this needs to ask whether a value makes sense.
+
+use std::ffi::OsString;
+
+use clap::{Parser, error::ErrorKind};
+use tracing_subscriber::filter::Targets;
+
+use super::{
+    ServerError,
+    flags::{self, Flags},
+};
+use crate::{dialect::Dialect, engine::Limits, shard::DriverKind};
+
+/// Everything that a server is told before it starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Where to listen: `address:port`.
+    pub listen: String,
+    /// How many shards; `None`: one for each core that the process may use.
+    pub shards: Option<usize>,
+    /// Whether each shard is bound to a core of its own.
+    pub pin: bool,
+    /// How the shards talk to the kernel.
+    pub driver: DriverKind,
+    /// The wire format of clients that name none.
+    pub dialect: Dialect,
+    /// The path of WebSocket connections.
+    pub path: String,
+    /// What to log.
+    pub log: Targets,
+    /// All bounds and time-outs.
+    pub limits: Limits,
+}
+
+/// What the arguments ask for.
+#[derive(Debug)]
+pub enum Request {
+    /// Serve with these settings.
+    Run(Box<Settings>),
+    /// Print this (the help, the version) and end.
+    Print(String),
+}
+
+impl Settings {
+    /// Reads the arguments of a program, its name first.
+    ///
+    /// # Errors
+    /// [`ServerError::Usage`], with a sentence that names the flag.
+    pub fn from_args<I>(arguments: I) -> Result<Request, ServerError>
+    where
+        I: IntoIterator<Item: Into<OsString> + Clone>,
+    {
+        match Flags::try_parse_from(arguments) {
+            Ok(flags) => Ok(Request::Run(Box::new(Self::check(flags)?))),
+            Err(error) => match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                    Ok(Request::Print(error.render().to_string()))
+                }
+                _ => Err(ServerError::Usage(flags::complaint(&error))),
+            },
+        }
+    }
+
+    fn check(flags: Flags) -> Result<Self, ServerError> {
+        let Flags { serving, connections, messages, queues, times } = flags;
+        let limits = Limits {
+            connections: or_unlimited(connections.connections),
+            members_per_room: or_unlimited(connections.members_per_room),
+            connections_per_address: or_unlimited(connections.connections_per_address),
+            rooms_per_connection: connections.rooms_per_connection,
+            message_bytes: messages.message_bytes.0,
+            frames_per_message: messages.frames_per_message,
+            head_bytes: messages.head_bytes.0,
+            queue_bytes: queues.queue_bytes.0,
+            slow_policy: queues.slow_policy,
+            mailbox_messages: queues.mailbox_messages,
+            overflow_messages: queues.overflow_messages,
+            handshake_timeout: times.handshake_timeout.0,
+            ping_interval: times.ping_interval.0,
+            pong_timeout: times.pong_timeout.0,
+            write_timeout: times.write_timeout.0,
+            close_timeout: times.close_timeout.0,
+            drain_timeout: times.drain_timeout.0,
+            ..Limits::default()
+        };
+        limits.check().map_err(|why| ServerError::Usage(flags::in_words_of_flags(&why)))?;
+        Ok(Self {
+            listen: address(serving.listen)?,
+            shards: serving.shards,
+            pin: !serving.no_pin,
+            driver: serving.driver,
+            dialect: serving.dialect,
+            path: path(serving.path)?,
+            log: serving.log,
+            limits,
+        })
+    }
+}
+
+/// The `pubsub` seed's convention: 0 connections means as many as come.
+fn or_unlimited(count: usize) -> usize {
+    if count == 0 { usize::MAX } else { count }
+}
+
+/// An address in form; whether it exists, binding it will show.
+fn address(text: String) -> Result<String, ServerError> {
+    let parts = text.rsplit_once(':');
+    if parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+        return Ok(text);
+    }
+    Err(ServerError::Usage(format!(
+        "--listen: '{text}' is not address:port, such as 127.0.0.1:8080"
+    )))
+}
+
+/// A path that a client can name without escapes and that hides no other.
+fn path(text: String) -> Result<String, ServerError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let named = text.strip_prefix('/').is_some_and(|rest| {
+        rest.split('/').all(|segment| !segment.is_empty() && segment.bytes().all(plain))
+    });
+    if !named {
+        return Err(ServerError::Usage(format!(
+            "--path: '{text}' is not a path such as /ws, of letters, digits and - . _ ~"
+        )));
+    }
+    if text == super::http::HEALTH {
+        return Err(ServerError::Usage(format!("--path: {text} is where the health is told")));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::SlowPolicy;
+
+    fn settings(arguments: &[&str]) -> Result<Settings, String> {
+        let all = std::iter::once(&"shardcast").chain(arguments);
+        match Settings::from_args(all) {
+            Ok(Request::Run(settings)) => Ok(*settings),
+            Ok(Request::Print(text)) => panic!("printed {text}"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn no_arguments_give_the_limits_of_the_engine() {
+        let settings = settings(&[]).unwrap();
+        assert_eq!(settings.limits, Limits::default());
+        assert_eq!(settings.dialect, Dialect::default());
+        assert_eq!(settings.driver, DriverKind::default());
+        assert_eq!((settings.shards, settings.pin), (None, true));
+    }
+
+    #[test]
+    fn every_flag_reaches_its_setting() {
+        let text = "--listen [::]:9 --shards 3 --no-pin --driver epoll --dialect raw --path /a/b \
+            --log debug --max-connections 1 --max-connections-per-room 2 \
+            --max-connections-per-address 3 --max-rooms-per-connection 4 --max-message-size 5 \
+            --max-frames-per-message 6 --max-head-size 7k --queue-bytes 8m \
+            --slow-policy conflate --mailbox-messages 9 --overflow-messages 10 \
+            --handshake-timeout 11s --ping-interval 12ms --pong-timeout 13m --write-timeout 14s \
+            --close-timeout 15s --drain-timeout 16s";
+        let arguments: Vec<&str> = text.split_whitespace().collect();
+        let expected = Settings {
+            listen: "[::]:9".to_owned(),
+            shards: Some(3),
+            pin: false,
+            driver: DriverKind::Epoll,
+            dialect: Dialect::Raw,
+            path: "/a/b".to_owned(),
+            log: "debug".parse().unwrap(),
+            limits: Limits {
+                connections: 1,
+                members_per_room: 2,
+                connections_per_address: 3,
+                rooms_per_connection: 4,
+                message_bytes: 5,
+                frames_per_message: 6,
+                head_bytes: 7 * 1024,
+                queue_bytes: 8 * 1024 * 1024,
+                slow_policy: SlowPolicy::Conflate,
+                mailbox_messages: 9,
+                overflow_messages: 10,
+                handshake_timeout: Duration::from_secs(11),
+                ping_interval: Duration::from_millis(12),
+                pong_timeout: Duration::from_secs(13 * 60),
+                write_timeout: Duration::from_secs(14),
+                close_timeout: Duration::from_secs(15),
+                drain_timeout: Duration::from_secs(16),
+                ..Limits::default()
+            },
+        };
+        assert_eq!(settings(&arguments), Ok(expected));
+    }
+
+    #[test]
+    fn no_limit_on_connections_is_written_as_zero() {
+        let settings = settings(&["--max-connections=0", "--max-connections-per-room=0"]).unwrap();
+        assert_eq!(settings.limits.connections, usize::MAX);
+        assert_eq!(settings.limits.members_per_room, usize::MAX);
+    }
+}
