@@ -8,6 +8,8 @@ pub(crate) mod server;
 
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 pub(crate) use client::Client;
 pub(crate) use raw_client::{Frame, RawClient, close_reason, masked, request, text};
 pub(crate) use server::{Server, program, run_to_end};
@@ -66,4 +68,10 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         // Leaves the processor to the server between two looks.
         std::thread::park_timeout(Duration::from_millis(2));
     }
+}
+
+/// Lets this process, and the servers that it starts, open many sockets.
+pub(crate) fn allow_many_sockets() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("a higher limit");
 }

@@ -8,8 +8,10 @@ use serde_json::json;
 use shardcast::proto::frame::Opcode;
 
 use crate::support::{
-    Client, RawClient, close_reason, on_every_driver, raw_client::close, request,
+    Client, RawClient, close_reason, on_every_driver, raw_client::close, request, text,
 };
+
+const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 #[test]
 fn each_signal_closes_every_client_with_1001_and_ends_with_code_0() {
@@ -40,9 +42,10 @@ fn a_server_without_clients_ends_at_once() {
 fn what_was_published_before_the_signal_is_delivered_before_the_close() {
     const COUNT: u64 = 3000;
     on_every_driver(|bed| {
-        let mut server = bed.server(&["--queue-bytes", "16777216", "--drain-timeout", "20s"]);
+        let patient = ["--close-timeout", "20s", "--drain-timeout", "20s"];
+        let mut server = bed.server(&[&patient[..], &["--queue-bytes", "16777216"]].concat());
         let mut readers: Vec<_> =
-            (0..8).map(|_| RawClient::connect_narrow(server.address()).greeted()).collect();
+            (0..4).map(|_| RawClient::connect_narrow(server.address()).greeted()).collect();
         for reader in &mut readers {
             reader.subscribe("chat");
         }
@@ -78,6 +81,75 @@ fn a_client_that_never_answers_the_close_does_not_hold_the_server() {
         server.signal(Signal::TERM);
         assert_eq!(server.exit_status().code(), Some(0));
         close_reason(&silent.read_frame(), 1001);
+    });
+}
+
+#[test]
+fn the_time_to_answer_a_close_begins_when_the_close_has_left() {
+    const COUNT: u64 = 200;
+    on_every_driver(|bed| {
+        let timeouts = ["--close-timeout", "100ms", "--drain-timeout", "1h"];
+        let queue = ["--queue-bytes", "67108864", "--write-timeout", "20s"];
+        let mut server = bed.server(&[timeouts, queue].concat());
+        let mut reader = RawClient::connect_narrow(server.address()).greeted();
+        reader.subscribe("chat");
+        let mut publisher = RawClient::open_pubsub(server.address());
+        publisher.subscribe("chat");
+        let padding = "x".repeat(100_000);
+        for number in 0..COUNT {
+            let message = json!({"type": "publish", "room": "chat", "data": [number, padding]});
+            publisher.send(&text(&message.to_string()));
+            assert_eq!(publisher.hear()["data"][0], number);
+        }
+        server.signal(Signal::TERM);
+        // Nothing waits for the publisher: when it is cut off for not answering,
+        // so much time has passed.
+        publisher.expect_close(1001);
+        // The Close frame of the reader waits behind what it reads only now.
+        for number in 0..COUNT {
+            assert_eq!(reader.hear()["data"][0], number);
+        }
+        reader.expect_close(1001);
+        assert_eq!(server.exit_status().code(), Some(0));
+    });
+}
+
+#[test]
+fn a_second_signal_ends_the_server_at_once() {
+    on_every_driver(|bed| {
+        for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+            let mut server = bed.server(&["--close-timeout", "1h", "--drain-timeout", "1h"]);
+            let mut silent = RawClient::open_pubsub(server.address());
+            server.signal(signal);
+            close_reason(&silent.read_frame(), 1001);
+            server.signal(signal);
+            assert_eq!(server.exit_status().code(), Some(code));
+        }
+    });
+}
+
+#[test]
+fn a_draining_server_takes_no_one_and_says_so_to_health_checks() {
+    on_every_driver(|bed| {
+        let mut server = bed.server(&["--close-timeout", "1h", "--drain-timeout", "1h"]);
+        let mut probe = RawClient::connect(server.address());
+        probe.send(HEALTH);
+        assert_eq!(probe.read_response().status, 200);
+        let mut last = RawClient::open_pubsub(server.address());
+        server.signal(Signal::TERM);
+        close_reason(&last.read_frame(), 1001);
+        probe.send(HEALTH);
+        let response = probe.read_response();
+        assert_eq!(response.status, 503);
+        assert!(response.body.contains("draining"), "{response:?}");
+        if let Ok(stream) = TcpStream::connect(server.address()) {
+            let mut late = RawClient::over(stream);
+            late.try_send(request("/ws", "").as_bytes());
+            late.expect_end();
+        }
+        last.send(&close(1001, ""));
+        last.expect_end();
+        assert_eq!(server.exit_status().code(), Some(0));
     });
 }
 
@@ -122,7 +194,7 @@ fn a_connection_kept_for_http_does_not_hold_the_server() {
     on_every_driver(|bed| {
         let mut server = bed.server(&["--drain-timeout", "2s"]);
         let mut idle = RawClient::connect(server.address());
-        idle.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        idle.send(HEALTH);
         assert_eq!(idle.read_response().status, 200);
         server.signal(Signal::TERM);
         assert_eq!(server.exit_status().code(), Some(0));

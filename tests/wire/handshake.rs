@@ -122,11 +122,13 @@ fn an_unknown_path_is_answered_with_404() {
 }
 
 #[test]
-fn a_plain_request_to_the_upgrade_path_is_an_error_of_the_client() {
+fn a_plain_request_to_the_upgrade_path_is_told_to_upgrade_with_426() {
     on_every_driver_alone(|bed| {
         let plain = "GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        let status = refusal(bed, &[], plain.as_bytes()).status;
-        assert!((400..500).contains(&status), "{status}");
+        let response = refusal(bed, &[], plain.as_bytes());
+        assert_eq!(response.status, 426);
+        assert_eq!(response.header("Upgrade"), Some("websocket"));
+        assert_eq!(response.header("Sec-WebSocket-Version"), Some("13"));
     });
 }
 

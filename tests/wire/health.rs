@@ -49,6 +49,40 @@ fn a_connection_for_http_is_kept_for_the_next_request() {
 }
 
 #[test]
+fn another_method_is_refused() {
+    on_every_driver(|bed| {
+        let server = bed.server(&[]);
+        let mut client = RawClient::connect(server.address());
+        client.send(b"DELETE /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let response = client.read_response();
+        assert_eq!((response.status, response.header("allow")), (405, Some("GET,HEAD")));
+        // It is the end neither of the connection nor of the health.
+        client.send(REQUEST);
+        assert_eq!(client.read_response().status, 200);
+    });
+}
+
+#[test]
+fn too_many_connections_for_http_are_refused_and_clients_go_on() {
+    crate::support::allow_many_sockets();
+    on_every_driver(|bed| {
+        let server = bed.server(&[]);
+        let mut client = Client::connect(server.address());
+        let mut refused = 0;
+        let _kept: Vec<_> = (0..1100)
+            .map(|_| {
+                let mut probe = RawClient::connect(server.address());
+                probe.send(REQUEST);
+                refused += usize::from(probe.read_response().status == 503);
+                probe
+            })
+            .collect();
+        assert!(refused > 0, "none refused");
+        client.expect_nothing_more();
+    });
+}
+
+#[test]
 fn a_connection_for_http_is_no_client() {
     on_every_driver(|bed| {
         let server = bed.server(&[]);

@@ -2,20 +2,14 @@
 
 use std::thread;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shardcast::proto::frame::Opcode;
 
 use crate::support::{
-    Client, RawClient, masked, on_every_driver, on_every_driver_alone, request, text,
+    Client, RawClient, allow_many_sockets, masked, on_every_driver, on_every_driver_alone, request,
+    text,
 };
 
 const MIB: u64 = 1024 * 1024;
-
-/// Lets this process, and the servers that it starts, open many sockets.
-fn allow_many_sockets() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("a higher limit");
-}
 
 #[test]
 fn a_thousand_half_finished_handshakes_do_not_stop_others() {
