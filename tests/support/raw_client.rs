@@ -45,6 +45,8 @@ impl Response {
 pub(crate) struct RawClient {
     stream: TcpStream,
     received: Vec<u8>,
+    /// The stream ended by a reset.
+    was_reset: bool,
 }
 
 impl RawClient {
@@ -58,7 +60,7 @@ impl RawClient {
         stream.set_read_timeout(Some(GUARD)).expect("a time-out");
         stream.set_write_timeout(Some(GUARD)).expect("a time-out");
         stream.set_nodelay(true).expect("an option");
-        Self { stream, received: Vec::new() }
+        Self { stream, received: Vec::new(), was_reset: false }
     }
 
     /// Connects with the smallest receive buffer, so that what is not read soon
@@ -139,7 +141,10 @@ impl RawClient {
                 self.received.extend_from_slice(&buffer[..count]);
                 Some(())
             }
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                self.was_reset = true;
+                None
+            }
             Err(error) => panic!("{error} after {} bytes of a frame", self.received.len()),
         }
     }
@@ -211,6 +216,13 @@ impl RawClient {
     pub(crate) fn expect_end(&mut self) {
         let after = self.next_frame();
         assert_eq!(after, None, "the stream goes on");
+    }
+
+    /// Requires the end of the stream next, and that it is no reset: a reset may
+    /// overtake what was sent before it.
+    pub(crate) fn expect_orderly_end(&mut self) {
+        self.expect_end();
+        assert!(!self.was_reset, "the stream ends by a reset");
     }
 
     /// Requires that the JSON `ping` is answered next: the connection is well

@@ -1,9 +1,13 @@
 //! Frames that break a rule: each is answered with its close code, the server
 //! ends the connection, and others are not harmed.
 
+use std::{io::Write, thread};
+
 use shardcast::proto::frame::Opcode;
 
-use crate::support::{RawClient, masked, on_every_driver_alone, raw_client::close, text};
+use crate::support::{
+    RawClient, close_reason, masked, on_every_driver_alone, raw_client::close, text,
+};
 
 /// Sends `bytes` on a fresh connection and requires to be closed with `code`,
 /// while another connection goes on.
@@ -191,5 +195,19 @@ fn what_follows_a_broken_frame_is_not_heard() {
         client.send(&[&text("before")[..], b"\xff\xff", &text("after")].concat());
         assert_eq!(client.read_frame().payload, b"before");
         client.expect_close(1002);
+    });
+}
+
+#[test]
+fn the_answer_to_a_broken_frame_is_not_endangered_by_a_reset() {
+    on_every_driver_alone(|bed| {
+        let server = bed.server(&[]);
+        let mut client = RawClient::open(server.address(), "/ws/raw");
+        let mut sender = client.stream().try_clone().expect("a second handle");
+        // More than the server reads before it answers.
+        let sending = thread::spawn(move || sender.write_all(&vec![0xFF; 8 << 20]));
+        close_reason(&client.read_frame(), 1002);
+        client.expect_orderly_end();
+        sending.join().expect("a sender").expect("a server that takes all");
     });
 }
