@@ -49,7 +49,9 @@ pub enum Event<'a, S> {
     /// Bytes arrived. They may be changed in place (unmasking) and are
     /// overwritten by the next call.
     Data(ConnId, &'a mut [u8]),
-    /// Everything that earlier `send`s left [`Sending::Pending`] has now left.
+    /// Everything that earlier `send`s left [`Sending::Pending`] has now left, or
+    /// never will: a connection that fails after [`Gone::Eof`] has no other way
+    /// to say that the batch is done with.
     Sent(ConnId),
     /// The peer will send nothing more, or the connection failed. Reported at
     /// most once; no `Data` follows. After [`Gone::Eof`] sending is still

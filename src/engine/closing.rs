@@ -23,7 +23,7 @@ impl Core {
     /// Begins to end a connection. The first reason stands; one that is lost
     /// while it is closing ends at once.
     pub(crate) fn disconnect(&mut self, id: ConnId, reason: Disconnect) {
-        let Some(connection) = self.get_mut(id) else { return };
+        let Some(connection) = self.find_mut(id) else { return };
         let lost = reason == Disconnect::Lost;
         match connection.state {
             State::Open => {
@@ -44,7 +44,7 @@ impl Core {
     /// reason asks for.
     pub(crate) fn depart(&mut self, id: ConnId) {
         let slot = id.slot();
-        let Some(connection) = self.get_mut(id) else { return };
+        let Some(connection) = self.find_mut(id) else { return };
         let reason = connection.reason();
         let abrupt = reason.is_abrupt();
         self.stats.connections -= 1;
@@ -104,7 +104,7 @@ impl Core {
 
     /// The peer will send nothing more.
     pub(crate) fn on_eof(&mut self, id: ConnId) {
-        let Some(connection) = self.get_mut(id) else { return };
+        let Some(connection) = self.find_mut(id) else { return };
         match connection.state {
             State::Open => self.disconnect(id, Disconnect::Lost),
             State::Handshake => self.dead.push(id),
@@ -124,12 +124,12 @@ impl Core {
 
     /// Takes a connection out of the arena and has its socket closed.
     pub(crate) fn remove(&mut self, id: ConnId) {
-        if self.get(id).is_none() {
+        if self.find(id).is_none() {
             return;
         }
         let gone = self.connections.remove(id.slot() as usize);
         debug_assert!(gone.memberships.is_empty(), "a member is removed");
-        self.common.admission.leave(gone.peer.address().ip(), gone.admitted);
+        self.process.admission.leave(gone.peer.address().ip(), gone.admitted);
         self.orders.push(Order::Close(id));
     }
 

@@ -46,7 +46,7 @@ fn run_message_hooks(engine: &mut ShardEngine, id: ConnId, command: &Command<'_>
             return false;
         }
     }
-    engine.core.get(id).is_some_and(|connection| connection.state == State::Open)
+    engine.core.find(id).is_some_and(|connection| connection.state == State::Open)
 }
 
 /// Returns whether there was a handler.

@@ -6,6 +6,7 @@ use std::{net::SocketAddr, sync::Arc};
 use serde_json::Value;
 
 use super::{
+    connection::State,
     core::{Core, write_whole},
     disconnect::Disconnect,
     handler::{HandlerError, HandlerResult},
@@ -34,7 +35,7 @@ pub struct Conn<'a> {
 impl<'a> Conn<'a> {
     /// The connection must be in the arena.
     pub(crate) fn new(core: &'a mut Core, id: ConnId) -> Self {
-        debug_assert!(core.get(id).is_some());
+        debug_assert!(core.find(id).is_some());
         Self { core, id }
     }
 
@@ -136,7 +137,7 @@ impl<'a> Conn<'a> {
     /// How many members `room` has, on all shards.
     pub fn members(&self, room: &str) -> usize {
         let space = Target::Room(room).space();
-        let found = self.core.common.directory.find(space, room);
+        let found = self.core.process.directory.find(space, room);
         found.map_or(0, |shared| shared.members())
     }
 
@@ -186,11 +187,11 @@ impl<'a> Conn<'a> {
     pub fn send_to<'d>(&mut self, to: ConnId, event: &str, data: impl Into<Option<Payload<'d>>>) {
         let data = data.into();
         if to.shard() == self.core.shard {
-            if self.core.get(to).is_some_and(|connection| connection.takes_messages()) {
+            if self.core.find(to).is_some_and(|connection| connection.state == State::Open) {
                 let message = Event::Message { event, room: None, data, from: None, user: None };
                 self.core.tell(to.slot(), &message);
             }
-        } else if self.core.common.all_shards() >> to.shard() & 1 == 1 {
+        } else if self.core.process.all_shards() >> to.shard() & 1 == 1 {
             let letter = Letter { to, event: event.into(), data: to_data(data) };
             self.core.outbound.push((1 << to.shard(), Mail::Send(Box::new(letter))));
         }

@@ -2,7 +2,7 @@
 //! sees. What comes in goes through `engine::input`, what goes out through
 //! `engine::flush`; this file is what both stand on.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use slab::Slab;
@@ -42,7 +42,7 @@ impl Now {
 
 /// What all shards of a process share.
 #[derive(Debug)]
-pub(crate) struct Common {
+pub(crate) struct Process {
     /// Random per process: tells this process's client ids from another's.
     pub(crate) node: u64,
     pub(crate) limits: Limits,
@@ -56,7 +56,7 @@ pub(crate) struct Common {
     pub(crate) shards: usize,
 }
 
-impl Common {
+impl Process {
     pub(crate) fn new(
         node: u64,
         limits: Limits,
@@ -112,7 +112,7 @@ pub enum Order {
 /// The state of one shard's engine.
 pub(crate) struct Core {
     pub(crate) shard: u8,
-    pub(crate) common: Arc<Common>,
+    pub(crate) process: Arc<Process>,
     pub(crate) now: Now,
     pub(crate) connections: Slab<Connection>,
     next_generation: u32,
@@ -134,7 +134,9 @@ pub(crate) struct Core {
     /// Whether handlers want to hear of joins and leaves.
     pub(crate) watch_rooms: bool,
     /// Joins and leaves that the hooks have not heard of.
-    pub(crate) moves: Vec<Move>,
+    pub(crate) moves: VecDeque<Move>,
+    /// How many hooks' doing the moves are that happen now.
+    pub(crate) move_depth: u8,
     /// Connections that are open no more and whose hook must be called.
     pub(crate) departures: Vec<ConnId>,
     /// Connections to remove: nothing can be sent to them.
@@ -152,13 +154,15 @@ pub(crate) struct Move {
     pub(crate) id: ConnId,
     pub(crate) joined: bool,
     pub(crate) room: Arc<str>,
+    /// How many hooks of moves led to it.
+    pub(crate) depth: u8,
 }
 
 impl Core {
-    pub(crate) fn new(shard: u8, common: Arc<Common>, now: Now) -> Self {
+    pub(crate) fn new(shard: u8, process: Arc<Process>, now: Now) -> Self {
         Self {
             shard,
-            common,
+            process,
             now,
             connections: Slab::new(),
             next_generation: 0,
@@ -173,7 +177,8 @@ impl Core {
             outbound: Vec::new(),
             orders: Vec::new(),
             watch_rooms: false,
-            moves: Vec::new(),
+            moves: VecDeque::new(),
+            move_depth: 0,
             departures: Vec::new(),
             dead: Vec::new(),
             overdue: Vec::new(),
@@ -183,7 +188,7 @@ impl Core {
     }
 
     pub(crate) fn limits(&self) -> &Limits {
-        &self.common.limits
+        &self.process.limits
     }
 
     pub(crate) fn stamp(&self) -> Stamp {
@@ -197,7 +202,7 @@ impl Core {
         }
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
-        let (dialect, policy) = (self.common.dialect, self.limits().slow_policy);
+        let (dialect, policy) = (self.process.dialect, self.limits().slow_policy);
         let mut connection = Connection::new(generation, peer, admitted, dialect, policy);
         connection.last_received = self.now.tick();
         connection.accepted_ms = self.now.unix_ms;
@@ -205,13 +210,13 @@ impl Core {
         Some(ConnId::new(self.shard, slot, generation))
     }
 
-    pub(crate) fn get(&self, id: ConnId) -> Option<&Connection> {
+    pub(crate) fn find(&self, id: ConnId) -> Option<&Connection> {
         self.connections
             .get(id.slot() as usize)
             .filter(|found| found.generation == id.generation() && id.shard() == self.shard)
     }
 
-    pub(crate) fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
+    pub(crate) fn find_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
         let shard = self.shard;
         self.connections
             .get_mut(id.slot() as usize)
@@ -224,7 +229,7 @@ impl Core {
     }
 
     pub(crate) fn client_id(&self, id: ConnId) -> ClientId {
-        ClientId::new(self.common.node, id)
+        ClientId::new(self.process.node, id)
     }
 
     /// Puts a connection on the list of those that the flush looks at.

@@ -20,7 +20,7 @@ impl Core {
     /// any more is dropped here.
     pub(crate) fn on_timer(&mut self, id: ConnId, tick: Tick) {
         let now = self.now.tick();
-        let Some(connection) = self.get(id) else { return };
+        let Some(connection) = self.find(id) else { return };
         if connection.timer != tick {
             return;
         }
@@ -56,7 +56,7 @@ impl Core {
 
     /// Sets the next look: at `next`, or earlier if a batch is out.
     fn reschedule(&mut self, id: ConnId, next: Option<Tick>, write_timeout: Tick) {
-        let Some(connection) = self.get(id) else { return };
+        let Some(connection) = self.find(id) else { return };
         let lag = connection.lag.as_ref().filter(|lag| lag.in_flight);
         let write = lag.map(|lag| lag.since.wrapping_add(write_timeout));
         let at = match (next, write) {

@@ -52,7 +52,7 @@ impl ConnInfo {
 impl ShardEngine {
     /// One connection, if it is open.
     pub(crate) fn info(&self, id: ConnId) -> Option<ConnInfo> {
-        let connection = self.core.get(id)?;
+        let connection = self.core.find(id)?;
         (connection.state == State::Open).then(|| ConnInfo::of(&self.core, id))
     }
 

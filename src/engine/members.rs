@@ -11,6 +11,10 @@ use super::{
 };
 use crate::{dialect::Refusal, id::ConnId};
 
+/// Hooks that join and leave in answer to joins and leaves could go on for ever;
+/// this many steps deep they are no longer told.
+const DEEPEST_MOVE: u8 = 16;
+
 impl Core {
     /// Makes `id` a member. Joining twice is the same as once.
     pub(crate) fn join(
@@ -63,7 +67,7 @@ impl Core {
             let fits = self.rooms.room(room).shared.add_member(most);
             return if fits { Ok(room) } else { Err(Refusal::RoomFull) };
         }
-        let entered = self.common.directory.enter(space, name, self.shard, most);
+        let entered = self.process.directory.enter(space, name, self.shard, most);
         entered.map(|shared| self.rooms.create(shared)).ok_or(Refusal::RoomFull)
     }
 
@@ -129,7 +133,7 @@ impl Core {
         let gone = self.rooms.reclaim(channel).is_some();
         if shared.space != Space::Everyone {
             if gone {
-                self.common.directory.exit(&shared, self.shard);
+                self.process.directory.exit(&shared, self.shard);
             } else {
                 shared.remove_member();
             }
@@ -138,8 +142,10 @@ impl Core {
     }
 
     fn note_move(&mut self, id: ConnId, joined: bool, shared: &Shared) {
-        if self.watch_rooms && shared.space == Space::Room {
-            self.moves.push(Move { id, joined, room: Arc::clone(&shared.name) });
+        let depth = self.move_depth;
+        if self.watch_rooms && shared.space == Space::Room && depth <= DEEPEST_MOVE {
+            let room = Arc::clone(&shared.name);
+            self.moves.push_back(Move { id, joined, room, depth });
         }
     }
 

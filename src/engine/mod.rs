@@ -50,7 +50,7 @@ pub use message::Message;
 pub use shard_engine::ShardEngine;
 pub use stats::Stats;
 
-pub(crate) use core::Common;
+pub(crate) use core::Process;
 pub(crate) use directory::Space;
 pub(crate) use handler::App;
 pub(crate) use mail::{Letter, Mail};

@@ -106,7 +106,7 @@ fn decide(engine: &ShardEngine, head: &Head<'_>) -> Decision {
         let known = Dialect::ALL.iter().find(|known| known.subprotocol() == offer)?;
         dialect.named.is_none_or(|named| named == *known).then_some(*known)
     });
-    let chosen = offered.or(dialect.named).unwrap_or(engine.core.common.dialect);
+    let chosen = offered.or(dialect.named).unwrap_or(engine.core.process.dialect);
     let mut response = Vec::with_capacity(256);
     handshake::write_accept(&mut response, upgrade.key, offered.map(Dialect::subprotocol));
     Decision::Accept(response, chosen)
@@ -119,7 +119,7 @@ struct UpgradePath {
 
 /// `/ws` or `/ws/<dialect>`, for the configured `/ws`.
 fn dialect_of_path(core: &Core, path: &str) -> Option<UpgradePath> {
-    let rest = path.strip_prefix(&*core.common.path)?;
+    let rest = path.strip_prefix(&*core.process.path)?;
     match rest {
         "" | "/" => Some(UpgradePath { named: None }),
         _ => {
@@ -152,7 +152,7 @@ fn respond(engine: &mut ShardEngine, id: ConnId, response: &[u8]) {
 
 fn hand_off(core: &mut Core, id: ConnId, bytes: &[u8]) {
     let gone = core.connections.remove(id.slot() as usize);
-    core.common.admission.leave(gone.peer.address().ip(), gone.admitted);
+    core.process.admission.leave(gone.peer.address().ip(), gone.admitted);
     core.orders.push(Order::HandOff(id, bytes.to_vec()));
 }
 

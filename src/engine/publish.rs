@@ -92,10 +92,10 @@ impl Core {
     /// The shards that have members, one bit each.
     fn shards_of(&self, target: Target<'_>, room: Option<u32>) -> u64 {
         match (target, room) {
-            (Target::Everyone, _) => self.common.all_shards(),
+            (Target::Everyone, _) => self.process.all_shards(),
             (_, Some(room)) => self.rooms.room(room).shared.shards(),
             _ => {
-                let found = self.common.directory.find(target.space(), target.name());
+                let found = self.process.directory.find(target.space(), target.name());
                 found.map_or(0, |shared| shared.shards())
             }
         }
@@ -154,7 +154,7 @@ impl Core {
     fn begin(&mut self, except: Option<ConnId>) -> Mark {
         self.sequence += 1;
         let except = match except {
-            Some(id) => match self.get_mut(id) {
+            Some(id) => match self.find_mut(id) {
                 Some(connection) => {
                     connection.flags.excepted = true;
                     id.slot()
@@ -186,7 +186,7 @@ impl Core {
     }
 }
 
-/// What every entry of one publication has in common.
+/// What every entry of one publication has in process.
 #[derive(Clone, Copy)]
 struct Mark {
     sequence: u64,

@@ -8,7 +8,7 @@ use super::{
     commands,
     conn::Conn,
     connection::State,
-    core::{Common, Core, Now, Order},
+    core::{Core, Now, Order, Process},
     disconnect::Disconnect,
     flush::Outlet,
     handler::{App, Fault, guard},
@@ -49,8 +49,8 @@ pub struct ShardEngine {
 }
 
 impl ShardEngine {
-    pub(crate) fn new(shard: u8, common: Arc<Common>, app: Arc<App>, now: Now) -> Self {
-        let mut core = Core::new(shard, common, now);
+    pub(crate) fn new(shard: u8, process: Arc<Process>, app: Arc<App>, now: Now) -> Self {
+        let mut core = Core::new(shard, process, now);
         core.watch_rooms = !app.join.is_empty() || !app.leave.is_empty();
         Self { core, app }
     }
@@ -66,7 +66,7 @@ impl ShardEngine {
         self.core.stats.accepted += 1;
         let admitted = match self.core.draining {
             true => Admit::Drop,
-            false => self.core.common.admission.enter(peer.ip()),
+            false => self.core.process.admission.enter(peer.ip()),
         };
         if admitted != Admit::Yes {
             self.core.stats.connections_refused += 1;
@@ -75,7 +75,7 @@ impl ShardEngine {
             return None;
         }
         let Some(id) = self.core.insert(peer, admitted) else {
-            self.core.common.admission.leave(peer.ip(), admitted);
+            self.core.process.admission.leave(peer.ip(), admitted);
             return None;
         };
         let deadline = self.core.tick_after(self.core.limits().handshake_timeout);
@@ -87,7 +87,7 @@ impl ShardEngine {
     /// Bytes arrived. They are unmasked in place.
     pub fn on_data(&mut self, id: ConnId, bytes: &mut [u8]) {
         let tick = self.core.now.tick();
-        let Some(connection) = self.core.get_mut(id) else { return };
+        let Some(connection) = self.core.find_mut(id) else { return };
         connection.last_received = tick;
         connection.flags.pinged = false;
         let state = connection.state;
@@ -108,7 +108,7 @@ impl ShardEngine {
             frames_per_message: self.core.limits().frames_per_message,
         };
         loop {
-            let Some(connection) = self.core.get_mut(id) else { return };
+            let Some(connection) = self.core.find_mut(id) else { return };
             if !connection.takes_messages() {
                 return;
             }
@@ -171,7 +171,7 @@ impl ShardEngine {
 
     /// Everything that earlier batches left with the driver has left.
     pub fn on_sent(&mut self, id: ConnId) {
-        let Some(connection) = self.core.get_mut(id) else { return };
+        let Some(connection) = self.core.find_mut(id) else { return };
         if let Some(lag) = &mut connection.lag {
             lag.in_flight = false;
         }
@@ -197,7 +197,7 @@ impl ShardEngine {
             Mail::Publish(publication) => self.core.deliver(&publication),
             Mail::Send(letter) => {
                 let open = |found: &super::connection::Connection| found.state == State::Open;
-                if self.core.get(letter.to).is_some_and(open) {
+                if self.core.find(letter.to).is_some_and(open) {
                     let data = to_payload(&letter.data);
                     let event = &letter.event;
                     let message =
@@ -208,7 +208,7 @@ impl ShardEngine {
             Mail::Close(id, reason) => self.core.disconnect(id, reason),
             Mail::Join(id, room) => self.on_join_request(id, &room),
             Mail::Leave(id, room) => {
-                if self.core.get(id).is_some() {
+                if self.core.find(id).is_some() {
                     self.core.leave(id, Target::Room(&room));
                 }
             }
@@ -219,7 +219,7 @@ impl ShardEngine {
     }
 
     fn on_join_request(&mut self, id: ConnId, room: &str) {
-        if self.core.get(id).is_none_or(|connection| connection.state != State::Open) {
+        if self.core.find(id).is_none_or(|connection| connection.state != State::Open) {
             return;
         }
         if let Err(refusal) = self.core.join(id, Target::Room(room)) {
@@ -310,20 +310,17 @@ impl ShardEngine {
 
     /// Runs the hooks that are due, and what they bring about, until nothing is.
     ///
-    /// Each connection departs once, so this ends; joins and leaves that hooks
-    /// make of joins and leaves are bounded per call.
+    /// Each connection departs once, and hooks that make moves in answer to moves
+    /// are heard only so deep, so this ends.
     pub(crate) fn settle(&mut self) {
-        let mut moves = 0;
         loop {
             if let Some(id) = self.core.departures.pop() {
                 self.run_disconnect_hooks(id);
                 self.core.depart(id);
-            } else if self.core.watch_rooms && !self.core.moves.is_empty() {
-                let due = self.core.moves.remove(0);
-                moves += 1;
-                if moves <= MOVES_PER_EVENT {
-                    self.run_room_hooks(due.id, due.joined, &due.room);
-                }
+            } else if let Some(due) = self.core.moves.pop_front() {
+                self.core.move_depth = due.depth + 1;
+                self.run_room_hooks(due.id, due.joined, &due.room);
+                self.core.move_depth = 0;
             } else {
                 break;
             }
@@ -332,7 +329,7 @@ impl ShardEngine {
     }
 
     fn run_disconnect_hooks(&mut self, id: ConnId) {
-        let Some(connection) = self.core.get_mut(id) else { return };
+        let Some(connection) = self.core.find_mut(id) else { return };
         if !std::mem::take(&mut connection.flags.announced) {
             return;
         }
@@ -351,7 +348,7 @@ impl ShardEngine {
         let app = Arc::clone(&self.app);
         let (hooks, what) = if joined { (&app.join, "join") } else { (&app.leave, "leave") };
         for hook in hooks {
-            if self.core.get(id).is_none() {
+            if self.core.find(id).is_none() {
                 return;
             }
             let result = guard(|| hook(&mut Conn::new(&mut self.core, id), room));
@@ -371,7 +368,7 @@ impl ShardEngine {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 self.app.report(id, &Fault::Failed { what, error: &error });
-                if self.core.get(id).is_some_and(|connection| connection.state == State::Open) {
+                if self.core.find(id).is_some_and(|connection| connection.state == State::Open) {
                     self.core.tell(id.slot(), &Event::Refused(error.refusal()));
                 }
                 false
@@ -422,8 +419,3 @@ impl ShardEngine {
         }
     }
 }
-
-/// Joins and leaves whose hooks are run for one event. Hooks that join and leave
-/// in answer to joins and leaves could go on for ever otherwise; a connection in
-/// all the rooms that it may be in leaves 128 at once.
-const MOVES_PER_EVENT: usize = 4096;

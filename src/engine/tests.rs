@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{App, Common, Limits, Mail, Now, Outlet, ShardEngine, mail::Letter};
+use super::{App, Limits, Mail, Now, Outlet, Process, ShardEngine, mail::Letter};
 use crate::{
     batch::{Sending, Slice},
     dialect::Dialect,
@@ -33,10 +33,10 @@ impl Outlet for Wire {
 }
 
 fn engines(shards: usize, limits: Limits) -> Vec<ShardEngine> {
-    let common = Arc::new(Common::new(1, limits, Dialect::Pubsub, "/ws", shards));
+    let process = Arc::new(Process::new(1, limits, Dialect::Pubsub, "/ws", shards));
     let app = Arc::new(App::default());
     (0..shards as u8)
-        .map(|shard| ShardEngine::new(shard, common.clone(), app.clone(), Now::default()))
+        .map(|shard| ShardEngine::new(shard, process.clone(), app.clone(), Now::default()))
         .collect()
 }
 
@@ -190,7 +190,7 @@ fn a_quiet_connection_owns_no_buffer() {
     subscribe(&mut engine, id, "r");
     publish(&mut engine, id, "r", "x");
     while engine.flush(&mut Wire::default()) {}
-    let connection = engine.core.get(id).unwrap();
+    let connection = engine.core.find(id).unwrap();
     assert!(connection.lag.is_none() && connection.extra.is_none());
     assert!(connection.session.is_idle() && !connection.memberships.spilled());
 }

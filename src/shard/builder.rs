@@ -15,7 +15,7 @@ use super::{
 use crate::{
     dialect::Dialect,
     driver::listen::{DEFAULT_BACKLOG, listen},
-    engine::{App, Common, Conn, Disconnect, Fault, HandlerResult, Limits, Message},
+    engine::{App, Conn, Disconnect, Fault, HandlerResult, Limits, Message, Process},
     id::ConnId,
 };
 
@@ -258,8 +258,8 @@ impl Builder {
         let (driver, pin, http) = (self.driver, self.pin, self.http.take());
         let listen = std::mem::take(&mut self.listen);
         let parts = self.into_parts()?;
-        let listeners = bind(&listen, parts.common.shards)?;
-        Ok(Engine::new(parts, driver, pin, http, listeners))
+        let (local, listeners) = bind(&listen, parts.process.shards)?;
+        Ok(Engine::new(parts, driver, pin, http, local, listeners))
     }
 
     /// Checks the settings and makes what does not depend on sockets.
@@ -272,14 +272,14 @@ impl Builder {
         self.limits.check().map_err(BuildError::Settings)?;
         let capacity = self.limits.mailbox_messages;
         let mailboxes = (0..shards).map(|_| Mailbox::new(capacity)).collect();
-        let common = Common::new(random_node(), self.limits, self.dialect, &self.path, shards);
-        Ok(Parts { common: Arc::new(common), app: Arc::new(self.app), mailboxes })
+        let process = Process::new(random_node(), self.limits, self.dialect, &self.path, shards);
+        Ok(Parts { process: Arc::new(process), app: Arc::new(self.app), mailboxes })
     }
 }
 
 /// An engine's shards before they have drivers.
 pub(super) struct Parts {
-    pub(super) common: Arc<Common>,
+    pub(super) process: Arc<Process>,
     pub(super) app: Arc<App>,
     pub(super) mailboxes: Vec<(Mailbox, Address)>,
 }
@@ -300,9 +300,12 @@ fn random_node() -> u64 {
     std::hash::RandomState::new().hash_one(std::process::id())
 }
 
-fn bind(address: &str, shards: usize) -> Result<Vec<TcpListener>, BuildError> {
+fn bind(address: &str, shards: usize) -> Result<(SocketAddr, Vec<TcpListener>), BuildError> {
     let bad = |error| BuildError::Address(address.to_owned(), error);
     let mut addresses = address.to_socket_addrs().map_err(bad)?;
-    let first = addresses.next().ok_or_else(|| bad(io::ErrorKind::NotFound.into()))?;
-    listen(first, shards, DEFAULT_BACKLOG).map_err(|error| BuildError::Listen(first, error))
+    let wanted = addresses.next().ok_or_else(|| bad(io::ErrorKind::NotFound.into()))?;
+    let failed = |error| BuildError::Listen(wanted, error);
+    let listeners = listen(wanted, shards, DEFAULT_BACKLOG).map_err(failed)?;
+    let local = listeners.first().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+    Ok((local.local_addr().map_err(failed)?, listeners))
 }

@@ -9,7 +9,7 @@ use super::{
     query::Query,
 };
 use crate::{
-    engine::{Common, ConnInfo, Disconnect, Letter, Mail, ShardEngine, Space, Stats},
+    engine::{ConnInfo, Disconnect, Letter, Mail, Process, ShardEngine, Space, Stats},
     id::{ClientId, ConnId},
     publication::{Audience, Data, Publication},
 };
@@ -48,7 +48,7 @@ pub struct RoomInfo {
 }
 
 struct Inner {
-    common: Arc<Common>,
+    process: Arc<Process>,
     addresses: Vec<Address>,
 }
 
@@ -60,8 +60,8 @@ struct Inner {
 pub struct Handle(Arc<Inner>);
 
 impl Handle {
-    pub(crate) fn new(common: Arc<Common>, addresses: Vec<Address>) -> Self {
-        Self(Arc::new(Inner { common, addresses }))
+    pub(crate) fn new(process: Arc<Process>, addresses: Vec<Address>) -> Self {
+        Self(Arc::new(Inner { process, addresses }))
     }
 
     /// Sends `event` with `data` to every member of `room`.
@@ -109,14 +109,14 @@ impl Handle {
     /// # Errors
     /// [`SendError::Busy`] or [`SendError::Ended`].
     pub fn deliver(&self, publication: Publication) -> Result<(), SendError> {
-        let directory = &self.0.common.directory;
+        let directory = &self.0.process.directory;
         let found = match &publication.audience {
             Audience::Everyone => None,
             Audience::Room(name) => Some(directory.find(Space::Room, name)),
             Audience::User(name) => Some(directory.find(Space::User, name)),
         };
         let shards = match found {
-            None => self.0.common.all_shards(),
+            None => self.0.process.all_shards(),
             Some(None) => return Ok(()),
             Some(Some(shared)) => shared.shards(),
         };
@@ -173,24 +173,24 @@ impl Handle {
 
     /// The connection that clients know by `client`, if it is one of this process.
     pub fn conn_id(&self, client: ClientId) -> Option<ConnId> {
-        let id = client.conn(self.0.common.node)?;
+        let id = client.conn(self.0.process.node)?;
         (usize::from(id.shard()) < self.0.addresses.len()).then_some(id)
     }
 
     /// How many members `room` has, on all shards. Answered at once.
     pub fn member_count(&self, room: &str) -> usize {
-        let found = self.0.common.directory.find(Space::Room, room);
+        let found = self.0.process.directory.find(Space::Room, room);
         found.map_or(0, |shared| shared.members())
     }
 
     /// How many rooms have members. Answered at once.
     pub fn room_count(&self) -> usize {
-        self.0.common.directory.room_count()
+        self.0.process.directory.room_count()
     }
 
     /// Every room that has members, by name. Answered at once.
     pub fn rooms(&self) -> Vec<RoomInfo> {
-        let rooms = self.0.common.directory.rooms().into_iter();
+        let rooms = self.0.process.directory.rooms().into_iter();
         let mut rooms: Vec<_> = rooms.map(|(name, members)| RoomInfo { name, members }).collect();
         rooms.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         rooms
@@ -198,7 +198,7 @@ impl Handle {
 
     /// The members of `room`.
     pub fn members(&self, room: &str) -> Query<Vec<ConnInfo>> {
-        let found = self.0.common.directory.find(Space::Room, room);
+        let found = self.0.process.directory.find(Space::Room, room);
         let shards = found.map_or(0, |shared| shared.shards());
         let room: Box<str> = room.into();
         self.ask(shards, Vec::new(), joined, move |shard| shard.members_of(&room))
@@ -206,13 +206,13 @@ impl Handle {
 
     /// One connection, `None` if it is not open.
     pub fn connection(&self, id: ConnId) -> Query<Option<ConnInfo>> {
-        let known = self.0.common.all_shards() >> id.shard().min(63) & 1;
+        let known = self.0.process.all_shards() >> id.shard().min(63) & 1;
         self.ask(known << id.shard().min(63), None, Option::or, move |shard| shard.info(id))
     }
 
     /// Every open connection.
     pub fn connections(&self) -> Query<Vec<ConnInfo>> {
-        self.ask(self.0.common.all_shards(), Vec::new(), joined, ShardEngine::infos)
+        self.ask(self.0.process.all_shards(), Vec::new(), joined, ShardEngine::infos)
     }
 
     /// What all shards together counted since the start.
@@ -222,7 +222,7 @@ impl Handle {
             a += b;
             a
         };
-        self.ask(self.0.common.all_shards(), nothing, sum, ShardEngine::stats)
+        self.ask(self.0.process.all_shards(), nothing, sum, ShardEngine::stats)
     }
 
     fn ask<T: Send + 'static>(

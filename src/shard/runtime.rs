@@ -5,6 +5,7 @@ use std::{
     fmt, io,
     net::{SocketAddr, TcpListener, TcpStream},
     os::fd::OwnedFd,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread::{self, JoinHandle},
 };
@@ -24,7 +25,7 @@ use crate::{
         Driver,
         epoll::{EpollDriver, EpollSettings},
     },
-    engine::{App, Common, ShardEngine},
+    engine::{App, Process, ShardEngine},
 };
 
 /// Why an engine ended otherwise than by [`Handle::shutdown`].
@@ -74,8 +75,8 @@ impl std::error::Error for RunError {}
 /// ```
 pub struct Engine {
     handle: Handle,
-    local: Option<SocketAddr>,
-    common: Arc<Common>,
+    local: SocketAddr,
+    process: Arc<Process>,
     app: Arc<App>,
     driver: DriverKind,
     pin: bool,
@@ -95,13 +96,13 @@ impl Engine {
         driver: DriverKind,
         pin: bool,
         http: Option<HttpHandOff>,
+        local: SocketAddr,
         listeners: Vec<TcpListener>,
     ) -> Self {
-        let Parts { common, app, mailboxes } = parts;
+        let Parts { process, app, mailboxes } = parts;
         let addresses = mailboxes.iter().map(|(_, address)| address.clone()).collect();
-        let handle = Handle::new(Arc::clone(&common), addresses);
-        let local = listeners.first().and_then(|listener| listener.local_addr().ok());
-        Self { handle, local, common, app, driver, pin, http, listeners, mailboxes }
+        let handle = Handle::new(Arc::clone(&process), addresses);
+        Self { handle, local, process, app, driver, pin, http, listeners, mailboxes }
     }
 
     /// The engine for other threads, valid before it runs and after it has ended.
@@ -110,16 +111,13 @@ impl Engine {
     }
 
     /// The address that it listens on, with the port that the kernel chose.
-    ///
-    /// # Panics
-    /// Never: an engine that was built listens.
     pub fn local_addr(&self) -> SocketAddr {
-        self.local.expect("a listener has an address")
+        self.local
     }
 
     /// How many shards it has.
     pub fn shards(&self) -> usize {
-        self.common.shards
+        self.process.shards
     }
 
     /// Which driver its shards use.
@@ -148,7 +146,7 @@ impl Engine {
         let cores = cores.unwrap_or_default();
         let addresses: Vec<_> = self.mailboxes.iter().map(|(_, to)| to.clone()).collect();
         let clock = SystemClock::start();
-        let (ready, started) = crossbeam_channel::bounded(self.common.shards);
+        let (ready, started) = crossbeam_channel::bounded(self.process.shards);
         let mut threads = Vec::new();
         for (number, (listener, (mailbox, _))) in
             self.listeners.into_iter().zip(self.mailboxes).enumerate()
@@ -156,7 +154,7 @@ impl Engine {
             let start = ShardStart {
                 number,
                 core: (!cores.is_empty()).then(|| cores[number % cores.len()]),
-                common: Arc::clone(&self.common),
+                process: Arc::clone(&self.process),
                 app: Arc::clone(&self.app),
                 http: self.http.clone(),
                 listener,
@@ -166,7 +164,8 @@ impl Engine {
                 ready: ready.clone(),
             };
             let thread = thread::Builder::new().name(format!("shard-{number}"));
-            match thread.spawn(move || start.run()) {
+            let all = handle.clone();
+            match thread.spawn(move || start.run_or_end_all(&all)) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => return Err(abandon(&handle, threads, error)),
             }
@@ -185,7 +184,7 @@ impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
             .field("local", &self.local)
-            .field("shards", &self.common.shards)
+            .field("shards", &self.process.shards)
             .finish_non_exhaustive()
     }
 }
@@ -226,9 +225,6 @@ impl Running {
             let ended = thread.join().unwrap_or_else(|_| {
                 Err(RunError::Shard { shard, message: "its thread panicked".to_owned() })
             });
-            if ended.is_err() {
-                self.handle.shutdown();
-            }
             result = result.and(ended);
         }
         result
@@ -239,7 +235,7 @@ impl Running {
 struct ShardStart {
     number: usize,
     core: Option<core_affinity::CoreId>,
-    common: Arc<Common>,
+    process: Arc<Process>,
     app: Arc<App>,
     http: Option<HttpHandOff>,
     listener: TcpListener,
@@ -250,6 +246,19 @@ struct ShardStart {
 }
 
 impl ShardStart {
+    /// A shard that fails must not leave half a server behind: the others are
+    /// drained.
+    fn run_or_end_all(self, all: &Handle) -> Result<(), RunError> {
+        let shard = self.number;
+        let ended = catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|_| {
+            Err(RunError::Shard { shard, message: "its thread panicked".to_owned() })
+        });
+        if ended.is_err() {
+            all.shutdown();
+        }
+        ended
+    }
+
     fn run(self) -> Result<(), RunError> {
         mark_as_shard();
         if let Some(core) = self.core
@@ -264,11 +273,11 @@ impl ShardStart {
                 return Err(RunError::Start(error));
             }
         };
-        let limits = &self.common.limits;
+        let limits = &self.process.limits;
         let post = Post::new(self.addresses, limits.overflow_messages);
         let turn = TurnLimits { mails: limits.mails_per_turn, events: limits.events_per_turn };
         let drain_timeout = limits.drain_timeout;
-        let engine = ShardEngine::new(self.number as u8, self.common, self.app, self.clock.now());
+        let engine = ShardEngine::new(self.number as u8, self.process, self.app, self.clock.now());
         let hand_off = self.http.map(|take| -> HandOff<mio::net::TcpStream> {
             Box::new(move |socket, bytes| {
                 take(TcpStream::from(OwnedFd::from(socket)), bytes);

@@ -66,19 +66,19 @@ impl World {
         faults: Faults,
         builder: Builder,
     ) -> Result<Self, BuildError> {
-        let Parts { common, app, mailboxes } = builder.shards(shards).into_parts()?;
+        let Parts { process, app, mailboxes } = builder.shards(shards).into_parts()?;
         let addresses: Vec<_> = mailboxes.iter().map(|(_, address)| address.clone()).collect();
-        let handle = Handle::new(Arc::clone(&common), addresses.clone());
+        let handle = Handle::new(Arc::clone(&process), addresses.clone());
         let net = SimNet::new(seed, faults);
         let start = Now { since_start_ms: 0, unix_ms: EPOCH_MS };
-        let limits = &common.limits;
+        let limits = &process.limits;
         let turn = TurnLimits { mails: limits.mails_per_turn, events: limits.events_per_turn };
         let shards = mailboxes
             .into_iter()
             .enumerate()
             .map(|(number, (mailbox, _))| {
                 let engine =
-                    ShardEngine::new(number as u8, Arc::clone(&common), Arc::clone(&app), start);
+                    ShardEngine::new(number as u8, Arc::clone(&process), Arc::clone(&app), start);
                 let post = Post::new(addresses.clone(), limits.overflow_messages);
                 Shard::new(engine, net.driver(), mailbox, post, None, turn)
             })

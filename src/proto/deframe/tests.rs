@@ -1,3 +1,5 @@
+//! What the module beside this promises, each rule accepted and refused.
+
 use super::*;
 use crate::proto::frame::{write_masked, write_unmasked};
 

@@ -1,3 +1,5 @@
+//! What the module beside this promises, each rule accepted and refused.
+
 use super::*;
 
 fn header(opcode: Opcode, fin: bool, mask: Option<[u8; 4]>, len: u64) -> Header {

@@ -1,3 +1,5 @@
+//! What the module beside this promises, each rule accepted and refused.
+
 use super::*;
 
 const LIMITS: HeadLimits = HeadLimits { head_bytes: 1024, headers: 16 };

@@ -1,3 +1,5 @@
+//! What the module beside this promises, each rule accepted and refused.
+
 use proptest::{prelude::*, sample};
 
 use super::*;
