@@ -138,7 +138,7 @@ impl Core {
             return;
         }
         let gone = self.connections.remove(id.slot() as usize);
-        debug_assert!(gone.memberships.is_empty(), "a member is removed");
+        debug_assert!(gone.memberships.is_empty(), "{id:?} is removed, a member");
         self.process.admission.leave(gone.peer.address().ip(), gone.admitted);
         self.orders.push(Order::Close(id));
     }
@@ -179,7 +179,8 @@ impl Core {
 
     /// Makes sure that the connection's timer comes up no later than `at`.
     pub(crate) fn schedule_by(&mut self, slot: u32, at: Tick) {
-        if !reached(self.connections[slot as usize].timer, at) {
+        let connection = &self.connections[slot as usize];
+        if !connection.flags.timed || !reached(connection.timer, at) {
             self.schedule(slot, at);
         }
     }

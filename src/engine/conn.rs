@@ -241,7 +241,7 @@ impl<'c> To<'c> {
     /// Sends `event` with `data`. The receivers are told who sent it.
     pub fn emit<'d>(self, event: &str, data: impl Into<Option<Payload<'d>>>) {
         let Self { core, from, target, except, key } = self;
-        let user = core.connections[from.slot() as usize].user().map(str::to_owned);
+        let user = core.lend_user(from);
         let message = Outgoing {
             event,
             data: data.into(),
@@ -251,6 +251,7 @@ impl<'c> To<'c> {
             key,
         };
         core.publish(target, &message);
+        core.return_user(from, user);
     }
 }
 

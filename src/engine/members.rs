@@ -85,12 +85,11 @@ impl Core {
 
     /// The membership of `slot` in that room, if it has one.
     pub(crate) fn membership(&self, slot: u32, target: Target<'_>) -> Option<Membership> {
+        let room = self.rooms.find(target.space(), target.name())?;
         let memberships = &self.connections[slot as usize].memberships;
-        let found = memberships.iter().find(|membership| {
-            let room = self.rooms.channel(membership.channel).room;
-            let shared = &self.rooms.room(room).shared;
-            shared.space == target.space() && *shared.name == *target.name()
-        });
+        let found = memberships
+            .iter()
+            .find(|membership| self.rooms.channel(membership.channel).room == room);
         found.copied()
     }
 
@@ -131,12 +130,13 @@ impl Core {
         let memberships = &mut self.connections[slot as usize].memberships;
         memberships.retain(|other| other.channel != channel);
         let shared = Arc::clone(&self.rooms.room(room).shared);
-        if let Some(moved) = self.rooms.remove(channel, position) {
-            let memberships = &mut self.connections[moved as usize].memberships;
+        let connections = &mut self.connections;
+        self.rooms.remove(channel, position, |slot, position| {
+            let memberships = &mut connections[slot as usize].memberships;
             if let Some(other) = memberships.iter_mut().find(|other| other.channel == channel) {
                 other.position = position;
             }
-        }
+        });
         let gone = self.rooms.reclaim(channel).is_some();
         if shared.space != Space::Everyone {
             if gone {

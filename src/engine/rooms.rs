@@ -31,6 +31,8 @@ pub(crate) struct Member {
 pub(crate) struct Channel {
     /// Its room.
     pub(crate) room: u32,
+    /// Never given to another channel, unlike its place in the table.
+    pub(crate) serial: u64,
     pub(crate) variant: u8,
     /// On the list of channels to flush.
     pub(crate) dirty: bool,
@@ -69,6 +71,7 @@ pub(crate) struct Rooms {
     names: HashTable<u32>,
     hasher: foldhash::fast::RandomState,
     channels: Slab<Channel>,
+    channels_made: u64,
     /// Channels with something to send, in the order in which they got it.
     pub(crate) dirty: VecDeque<u32>,
     buffers: Vec<BytesMut>,
@@ -122,8 +125,10 @@ impl Rooms {
         {
             return *channel;
         }
+        self.channels_made += 1;
         let channel = self.channels.insert(Channel {
             room,
+            serial: self.channels_made,
             variant,
             dirty: false,
             passed: 0,
@@ -146,26 +151,56 @@ impl Rooms {
         channel.members.len() as u32 - 1
     }
 
-    /// Removes the member at `position`. If another member was moved to its
-    /// place, returns that one's slot.
-    pub(crate) fn remove(&mut self, channel: u32, position: u32) -> Option<u32> {
-        let index = channel;
+    /// Removes the member at `position`. Tells `moved` of each member that now has
+    /// another place: its slot and that place.
+    pub(crate) fn remove(&mut self, index: u32, position: u32, mut moved: impl FnMut(u32, u32)) {
         let channel = &mut self.channels[index as usize];
-        let gone = channel.members.swap_remove(position as usize);
         self.rooms[channel.room as usize].members -= 1;
-        if !channel.dirty && gone.cursor != channel.log.end() {
-            channel.behind = channel.behind.saturating_sub(1);
-        }
-        // Who was moved from the part that the pass has not reached to the part
-        // that it has must be reached all the same.
+        // The members that the present pass has reached stay in front: the hole
+        // among them is filled by the last of them, whose place the channel's last
+        // member gets.
+        let mut hole = position as usize;
         if position < channel.passed {
-            channel.passed = position;
+            channel.passed -= 1;
+            let last_passed = channel.passed as usize;
+            channel.members.swap(hole, last_passed);
+            if hole != last_passed {
+                moved(channel.members[hole].slot, hole as u32);
+            }
+            hole = last_passed;
         }
-        if channel.members.capacity() > 32 && channel.members.len() < channel.members.capacity() / 4
-        {
-            channel.members.shrink_to(channel.members.len() * 2);
+        let gone = channel.members.swap_remove(hole);
+        if let Some(member) = channel.members.get(hole) {
+            moved(member.slot, hole as u32);
         }
-        channel.members.get(position as usize).map(|member| member.slot)
+        let (len, capacity) = (channel.members.len(), channel.members.capacity());
+        if capacity > 32 && len < capacity / 4 {
+            channel.members.shrink_to(len * 2);
+        }
+        if gone.cursor != channel.log.end() && (!channel.dirty || position < channel.passed + 1) {
+            self.one_less_behind(index);
+        }
+    }
+
+    /// Moves a member's cursor: it has been given the entries before `cursor`.
+    pub(crate) fn advance(&mut self, index: u32, position: u32, cursor: Cursor) {
+        let channel = &mut self.channels[index as usize];
+        let member = &mut channel.members[position as usize];
+        let before = std::mem::replace(&mut member.cursor, cursor);
+        let caught_up = before != cursor && cursor == channel.log.end();
+        if caught_up && (!channel.dirty || position < channel.passed) {
+            self.one_less_behind(index);
+        }
+    }
+
+    /// A member that the last pass left behind has caught up or gone. After the
+    /// last of them nobody needs the log: the next pass trims it.
+    fn one_less_behind(&mut self, index: u32) {
+        let channel = &mut self.channels[index as usize];
+        channel.behind = channel.behind.saturating_sub(1);
+        if channel.behind == 0 && !channel.log.is_empty() {
+            self.mark_dirty(index);
+        }
     }
 
     /// Puts the channel on the list of those to flush.

@@ -58,6 +58,7 @@ impl ShardEngine {
     /// Begins a turn: from now on it is `now`.
     pub fn begin_turn(&mut self, now: Now) {
         self.core.now = now;
+        self.core.wheel.catch_up(now.tick());
     }
 
     /// A socket was accepted. Returns the identity to attach it under, or `None`
@@ -107,6 +108,7 @@ impl ShardEngine {
             message_bytes: self.core.limits().message_bytes,
             frames_per_message: self.core.limits().frames_per_message,
         };
+        let most = self.core.pending_bytes() + self.core.limits().answer_bytes;
         loop {
             let Some(connection) = self.core.find_mut(id) else { return };
             if !connection.takes_messages() {
@@ -119,6 +121,9 @@ impl ShardEngine {
                     self.on_protocol_error(id, error);
                     return;
                 }
+            }
+            if self.core.pending_bytes() > most {
+                self.core.disconnect(id, Disconnect::Slow);
             }
         }
     }
@@ -139,6 +144,7 @@ impl ShardEngine {
             }
             Received::Close(frame) => {
                 let code = frame.map(|frame| frame.code.to_u16());
+                self.core.connections[id.slot() as usize].flags.deaf = true;
                 self.on_close(id, code);
             }
             // Once our Close is queued nothing else is answered.
@@ -160,6 +166,7 @@ impl ShardEngine {
         let code = error.close_code().to_u16();
         let reason = error.to_string();
         self.core.stats.protocol_errors += 1;
+        self.core.connections[id.slot() as usize].flags.deaf = true;
         self.app.report(id, &Fault::Protocol { code, reason: &reason });
         if self.core.connections[id.slot() as usize].state == State::Open {
             self.core.disconnect(id, Disconnect::Protocol { code, reason: reason.into() });
@@ -263,6 +270,12 @@ impl ShardEngine {
         self.core.wants_flush()
     }
 
+    /// Whether no more mail and events should be taken in before the members of
+    /// rooms have been given what is published already.
+    pub fn must_catch_up(&self) -> bool {
+        self.core.must_catch_up()
+    }
+
     /// What to do with sockets now.
     pub fn take_orders(&mut self) -> Vec<Order> {
         std::mem::take(&mut self.core.orders)
@@ -351,12 +364,13 @@ impl ShardEngine {
     }
 
     fn run_room_hooks(&mut self, id: ConnId, joined: bool, room: &str) {
-        let app = Arc::clone(&self.app);
-        let (hooks, what) = if joined { (&app.join, "join") } else { (&app.leave, "leave") };
-        for hook in hooks {
+        let what = if joined { "join" } else { "leave" };
+        let count = if joined { self.app.join.len() } else { self.app.leave.len() };
+        for index in 0..count {
             if self.core.find(id).is_none() {
                 return;
             }
+            let hook = if joined { &self.app.join[index] } else { &self.app.leave[index] };
             let result = guard(|| hook(&mut Conn::new(&mut self.core, id), room));
             self.after_hook(id, what, result.map(Ok));
         }

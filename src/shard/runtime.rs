@@ -280,7 +280,11 @@ impl ShardStart {
         let engine = ShardEngine::new(self.number as u8, self.process, self.app, self.clock.now());
         let hand_off = self.http.map(|take| -> HandOff<mio::net::TcpStream> {
             Box::new(move |socket, bytes| {
-                take(TcpStream::from(OwnedFd::from(socket)), bytes);
+                let take = || take(TcpStream::from(OwnedFd::from(socket)), bytes);
+                // Foreign code: its panic costs this connection, not the shard.
+                if catch_unwind(AssertUnwindSafe(take)).is_err() {
+                    error!("the HTTP hand-off panicked; the connection is closed");
+                }
             })
         });
         let mut shard = Shard::new(engine, driver, self.mailbox, post, hand_off, turn);
@@ -306,8 +310,9 @@ fn drive<D: Driver>(
             continue;
         }
         let now = clock.now().since_start_ms;
-        let until = *drain_until.get_or_insert(now + drain_timeout.as_millis() as u64);
-        if shard.engine.is_drained() {
+        let timeout = drain_timeout.as_millis() as u64;
+        let until = *drain_until.get_or_insert(now.saturating_add(timeout));
+        if shard.engine.is_drained() && !shard.has_waiting_mail() {
             return Ok(());
         }
         if now >= until {

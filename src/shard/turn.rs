@@ -4,7 +4,8 @@
 //! wait ─► mailbox ─► events ─► timers ─► mail to other shards ─► flush ─► orders ─► wait
 //! ```
 //!
-//! Each step is bounded. The mailbox comes before the sockets: whatever another
+//! Each step is bounded; what is left over makes the next turn begin without
+//! waiting. The mailbox comes before the sockets: whatever another
 //! shard sent before a client was told of it is known here before that client's
 //! next bytes are read.
 
@@ -85,12 +86,19 @@ impl<D: Driver> Shard<D> {
     pub(crate) fn turn(&mut self, clock: &impl Clock) -> io::Result<()> {
         self.sleep()?;
         self.engine.begin_turn(clock.now());
-        let more_mail = self.take_mail();
-        let more_events = self.take_events();
+        // What is published faster than its members can be reached must not be
+        // joined by more: the senders' own sockets and mailboxes fill up instead.
+        let more_mail = self.engine.must_catch_up() || self.take_mail();
+        let more_events = self.engine.must_catch_up() || self.take_events();
         let more_timers = self.engine.on_timers();
         let more_sends = self.flush();
         self.left_over = more_mail || more_events || more_timers || more_sends;
         Ok(())
+    }
+
+    /// Whether mail for other shards waits for their mailboxes.
+    pub(crate) fn has_waiting_mail(&self) -> bool {
+        self.post.is_waiting()
     }
 
     /// Whether a turn would find nothing to do of its own.
@@ -134,7 +142,9 @@ impl<D: Driver> Shard<D> {
         for _ in 0..most {
             let Some(mail) = self.mailbox.take() else { break };
             self.engine.on_mail(mail);
-            self.after_event();
+            if !self.after_event() {
+                break;
+            }
         }
         if self.drain_is_due() && !self.engine.is_draining() {
             self.engine.begin_drain();
@@ -159,19 +169,23 @@ impl<D: Driver> Shard<D> {
                 Event::Gone(id, Gone::Eof) => self.engine.on_eof(id),
                 Event::Gone(id, Gone::Reset | Gone::Error(_)) => self.engine.on_lost(id),
             }
-            self.after_event();
+            if !self.after_event() {
+                break;
+            }
         }
         true
     }
 
     /// Orders may free the slot that the next connection gets, so they are
-    /// carried out before anything else happens.
-    fn after_event(&mut self) {
+    /// carried out before anything else happens. Returns whether the turn may
+    /// take in more.
+    fn after_event(&mut self) -> bool {
         if self.engine.wants_flush() {
             self.flush();
         } else if self.engine.has_orders() {
             self.carry_out_orders();
         }
+        !self.engine.must_catch_up()
     }
 
     fn flush(&mut self) -> bool {

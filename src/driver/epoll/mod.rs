@@ -39,6 +39,10 @@ use crate::{
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
 
+/// One accept is tried before this many events of connections, and all that are
+/// due after the last.
+const STEPS_PER_ACCEPT: u32 = 16;
+
 /// Bounds of one [`EpollDriver`].
 #[derive(Clone, Debug)]
 pub struct EpollSettings {
@@ -84,6 +88,8 @@ pub struct EpollDriver {
     ids_left: usize,
     ids_per_turn: usize,
     reads_per_event: u32,
+    /// Counts up to [`STEPS_PER_ACCEPT`].
+    steps: u32,
     received: Box<[u8]>,
     gather: Vec<u8>,
 }
@@ -128,6 +134,7 @@ impl EpollDriver {
             ids_left: 0,
             ids_per_turn,
             reads_per_event: settings.reads_per_event.max(1),
+            steps: 0,
             received: vec![0; settings.receive_buffer_bytes.max(1)].into_boxed_slice(),
             gather: Vec::with_capacity(GATHER_BYTES),
         })
@@ -166,6 +173,13 @@ impl EpollDriver {
     }
 
     fn step(&mut self) -> Option<Step> {
+        // Busy connections must not keep new ones waiting for ever.
+        self.steps = (self.steps + 1) % STEPS_PER_ACCEPT;
+        if self.steps == 0
+            && let Some((stream, peer)) = self.acceptor.as_mut().and_then(Acceptor::accept)
+        {
+            return Some(Step::Accepted(stream, peer));
+        }
         while let Some((id, reads_left)) = self.current.take().or_else(|| self.next_ready()) {
             if let Some(step) = self.serve(id, reads_left) {
                 return Some(step);
