@@ -83,6 +83,8 @@ pub(crate) struct Flags {
     pub(crate) announced: bool,
     /// Its Close frame is queued: no data may follow.
     pub(crate) departed: bool,
+    /// The deadline for the peer to close is set.
+    pub(crate) awaited: bool,
     /// The sending side was closed.
     pub(crate) shut: bool,
 }

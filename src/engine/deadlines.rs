@@ -44,11 +44,12 @@ impl Core {
             }
             State::Open => self.heartbeat(id),
             State::Closing | State::Lingering | State::Finished => {
-                if reached(connection.deadline, now) {
+                let awaited = connection.flags.awaited;
+                if awaited && reached(connection.deadline, now) {
                     self.disconnect(id, Disconnect::Lost);
                     return;
                 }
-                Some(connection.deadline)
+                awaited.then_some(connection.deadline)
             }
         };
         self.reschedule(id, next, write_timeout);

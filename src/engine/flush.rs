@@ -197,12 +197,15 @@ impl Core {
         connection.lag = None;
         connection.flags.excepted = false;
         match connection.state {
-            State::Finished => self.remove(id),
-            State::Lingering if !connection.flags.shut => {
-                connection.flags.shut = true;
-                self.orders.push(Order::Shutdown(id));
+            State::Handshake | State::Open => {}
+            State::Closing => self.await_the_end(slot),
+            State::Lingering => {
+                if !std::mem::replace(&mut connection.flags.shut, true) {
+                    self.orders.push(Order::Shutdown(id));
+                }
+                self.await_the_end(slot);
             }
-            _ => {}
+            State::Finished => self.remove(id),
         }
     }
 
