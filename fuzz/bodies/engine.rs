@@ -36,7 +36,7 @@ pub(crate) fn run(data: &[u8]) {
     let policy = SlowPolicy::ALL[usize::from(world_byte >> 3 & 3)];
     let seed = u64::from(world_byte);
     let world = World::new(seed, shards, faults, engine(policy)).expect("the limits fit");
-    let mut play = Play { world, shards, peers: Vec::new(), shut_down: false };
+    let mut play = Play { world, shards, peers: Vec::new() };
     for _ in 0..MOST_OPERATIONS {
         if script.0.is_empty() {
             break;
@@ -153,7 +153,6 @@ struct Play {
     world: World,
     shards: usize,
     peers: Vec<Peer>,
-    shut_down: bool,
 }
 
 impl Play {
@@ -166,7 +165,7 @@ impl Play {
             16 => self.world.turn(script.below(self.shards)),
             17 => self.world.advance(Duration::from_millis(1 << script.below(17))),
             18 => self.take(),
-            19 => self.shut_down(),
+            19 => self.world.handle().shutdown(),
             20 => self.count(),
             _ => self.handle_operation(operation & 0x1F, script),
         }
@@ -256,15 +255,6 @@ impl Play {
         assert!(answered <= stats.connections);
         assert!(stats.connections <= self.world.connection_count() as u64);
         assert!(self.world.connection_count() <= self.peers.len());
-    }
-
-    fn shut_down(&mut self) {
-        if !self.shut_down {
-            // It insists on a place in each mailbox.
-            self.world.settle();
-            self.world.handle().shutdown();
-            self.shut_down = true;
-        }
     }
 
     /// Everybody leaves, the stalled ones too, and nothing is left of them.
