@@ -59,7 +59,8 @@ impl Admission {
 
     /// Whether [`Admission::close`] was called.
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
+        // Acquire: what was sent to the shards before the close is seen with it.
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Counts a new connection. What is answered `Yes` or `Refuse` must be given

@@ -7,7 +7,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    connection::{NONE, State},
+    connection::{Connection, NONE, State},
     core::{Core, Order},
     gather::gather,
     lag::{Queued, order_of_publication},
@@ -40,8 +40,15 @@ impl Core {
     pub(crate) fn flush(&mut self, outlet: &mut impl Outlet) -> bool {
         let turn = self.direct.split().freeze();
         let mut ready = std::mem::take(&mut self.ready);
+        // If no room has anything for anyone, there is nothing to merge.
+        let quiet = self.rooms.dirty.is_empty();
         for slot in ready.drain(..) {
-            self.serve(slot, &turn, outlet);
+            let lags = |connection: &Connection| connection.lag.is_some();
+            if quiet && !self.connections.get(slot as usize).is_none_or(lags) {
+                self.serve_direct(slot, &turn, outlet);
+            } else {
+                self.serve(slot, &turn, outlet);
+            }
         }
         self.ready = ready;
         self.runs.clear();
@@ -176,11 +183,6 @@ impl Core {
             self.check_budget(slot);
             return;
         }
-        // No room has anything for anyone, so there is nothing to merge.
-        if connection.lag.is_none() && self.rooms.dirty.is_empty() {
-            self.serve_direct(slot, turn, outlet);
-            return;
-        }
         let (id, most) = (self.id_of(slot), self.limits().batch_bytes);
         loop {
             let lag = &mut self.connections[slot as usize].lag;
@@ -214,6 +216,7 @@ impl Core {
     fn serve_direct(&mut self, slot: u32, turn: &Bytes, outlet: &mut impl Outlet) {
         let id = self.id_of(slot);
         let connection = &mut self.connections[slot as usize];
+        connection.flags.ready = false;
         let mut next = std::mem::replace(&mut connection.direct_head, NONE);
         connection.direct_tail = NONE;
         let mut slices = Slices::new();

@@ -87,9 +87,10 @@ impl<D: Driver> Shard<D> {
         self.sleep()?;
         self.engine.begin_turn(clock.now());
         // What is published faster than its members can be reached must not be
-        // joined by more: the senders' own sockets and mailboxes fill up instead.
+        // joined by more: the publishers' sockets and the mailbox fill up instead.
         let more_mail = self.engine.must_catch_up() || self.take_mail();
-        let more_events = self.engine.must_catch_up() || self.take_events();
+        self.driver.hold_data(self.engine.must_catch_up());
+        let more_events = self.take_events();
         let more_timers = self.engine.on_timers();
         let more_sends = self.flush();
         self.left_over = more_mail || more_events || more_timers || more_sends;
@@ -137,16 +138,19 @@ impl<D: Driver> Shard<D> {
     }
 
     fn take_mail(&mut self) -> bool {
+        // What was sent before the drain was asked for is taken in before it begins.
+        let drain_is_due = self.drain_is_due() && !self.engine.is_draining();
         // What comes in meanwhile is the next turn's.
-        let most = self.mailbox.len().min(self.limits.mails);
+        let waiting = self.mailbox.len();
+        let most = waiting.min(self.limits.mails);
         for _ in 0..most {
             let Some(mail) = self.mailbox.take() else { break };
             self.engine.on_mail(mail);
             if !self.after_event() {
-                break;
+                return true;
             }
         }
-        if self.drain_is_due() && !self.engine.is_draining() {
+        if drain_is_due && most == waiting {
             self.engine.begin_drain();
             self.driver.stop_accepting();
         }
@@ -170,7 +174,7 @@ impl<D: Driver> Shard<D> {
                 Event::Gone(id, Gone::Reset | Gone::Error(_)) => self.engine.on_lost(id),
             }
             if !self.after_event() {
-                break;
+                self.driver.hold_data(true);
             }
         }
         true

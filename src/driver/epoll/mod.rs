@@ -90,6 +90,8 @@ pub struct EpollDriver {
     reads_per_event: u32,
     /// Counts up to [`STEPS_PER_ACCEPT`].
     steps: u32,
+    /// No data is lent.
+    held: bool,
     received: Box<[u8]>,
     gather: Vec<u8>,
 }
@@ -135,6 +137,7 @@ impl EpollDriver {
             ids_per_turn,
             reads_per_event: settings.reads_per_event.max(1),
             steps: 0,
+            held: false,
             received: vec![0; settings.receive_buffer_bytes.max(1)].into_boxed_slice(),
             gather: Vec::with_capacity(GATHER_BYTES),
         })
@@ -207,7 +210,7 @@ impl EpollDriver {
             tenant.marks.clear(Marks::LISTED);
             return None;
         }
-        if reads_left == 0 {
+        if reads_left == 0 || self.held {
             self.ready.push_back(id);
             return None;
         }
@@ -272,6 +275,10 @@ impl Driver for EpollDriver {
             Step::Sent(id) => Event::Sent(id),
             Step::Gone(id, why) => Event::Gone(id, why),
         })
+    }
+
+    fn hold_data(&mut self, hold: bool) {
+        self.held = hold;
     }
 
     fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending {
