@@ -72,6 +72,7 @@ pub(crate) struct Connection {
 
 /// One-bit facts of a connection.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state")]
 pub(crate) struct Flags {
     /// It is on the list of connections to look at in the flush.
     pub(crate) ready: bool,

@@ -49,7 +49,6 @@ impl Core {
 
     fn check_name(&self, target: Target<'_>) -> Result<(), Refusal<'static>> {
         match target {
-            Target::Everyone => Ok(()),
             Target::Room("") => Err(Refusal::RoomRequired),
             Target::User("") => Err(Refusal::Other("user name is required")),
             Target::Room(name) if name.len() > self.limits().name_bytes => {
@@ -58,7 +57,7 @@ impl Core {
             Target::User(name) if name.len() > self.limits().name_bytes => {
                 Err(Refusal::Other("user name is too long"))
             }
-            Target::Room(_) | Target::User(_) => Ok(()),
+            Target::Everyone | Target::Room(_) | Target::User(_) => Ok(()),
         }
     }
 

@@ -67,7 +67,7 @@ const KEPT_BUFFER_BYTES: usize = 256 * 1024;
 /// The rooms of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Rooms {
-    rooms: Slab<Room>,
+    table: Slab<Room>,
     names: HashTable<u32>,
     hasher: foldhash::fast::RandomState,
     channels: Slab<Channel>,
@@ -86,14 +86,14 @@ impl Rooms {
     pub(crate) fn find(&self, space: Space, name: &str) -> Option<u32> {
         let hash = self.hash(space, name);
         let found = self.names.find(hash, |room| {
-            let shared = &self.rooms[*room as usize].shared;
+            let shared = &self.table[*room as usize].shared;
             shared.space == space && *shared.name == *name
         });
         found.copied()
     }
 
     pub(crate) fn room(&self, room: u32) -> &Room {
-        &self.rooms[room as usize]
+        &self.table[room as usize]
     }
 
     pub(crate) fn channel(&self, channel: u32) -> &Channel {
@@ -108,10 +108,10 @@ impl Rooms {
     pub(crate) fn create(&mut self, shared: Arc<Shared>) -> u32 {
         let hash = self.hash(shared.space, &shared.name);
         let room = Room { shared, channels: SmallVec::new(), members: 0 };
-        let index = self.rooms.insert(room) as u32;
-        let (rooms, hasher) = (&self.rooms, &self.hasher);
+        let index = self.table.insert(room) as u32;
+        let (table, hasher) = (&self.table, &self.hasher);
         self.names.insert_unique(hash, index, |room| {
-            let shared = &rooms[*room as usize].shared;
+            let shared = &table[*room as usize].shared;
             hasher.hash_one((shared.space, &*shared.name))
         });
         index
@@ -119,7 +119,7 @@ impl Rooms {
 
     /// The room's channel for `variant`, made if it is the first of its kind.
     pub(crate) fn channel_for(&mut self, room: u32, variant: u8) -> u32 {
-        let known = &self.rooms[room as usize].channels;
+        let known = &self.table[room as usize].channels;
         if let Some(channel) =
             known.iter().find(|channel| self.channels[**channel as usize].variant == variant)
         {
@@ -138,7 +138,7 @@ impl Rooms {
             members: Vec::new(),
             log: RoomLog::default(),
         }) as u32;
-        self.rooms[room as usize].channels.push(channel);
+        self.table[room as usize].channels.push(channel);
         channel
     }
 
@@ -146,7 +146,7 @@ impl Rooms {
     /// place.
     pub(crate) fn add(&mut self, channel: u32, slot: u32) -> u32 {
         let channel = &mut self.channels[channel as usize];
-        self.rooms[channel.room as usize].members += 1;
+        self.table[channel.room as usize].members += 1;
         channel.members.push(Member { slot, cursor: channel.log.end() });
         channel.members.len() as u32 - 1
     }
@@ -155,7 +155,7 @@ impl Rooms {
     /// another place: its slot and that place.
     pub(crate) fn remove(&mut self, index: u32, position: u32, mut moved: impl FnMut(u32, u32)) {
         let channel = &mut self.channels[index as usize];
-        self.rooms[channel.room as usize].members -= 1;
+        self.table[channel.room as usize].members -= 1;
         // The members that the present pass has reached stay in front: the hole
         // among them is filled by the last of them, whose place the channel's last
         // member gets.
@@ -223,12 +223,12 @@ impl Rooms {
             self.dirty.retain(|dirty| *dirty != channel);
         }
         let room = gone.room;
-        let entry = &mut self.rooms[room as usize];
+        let entry = &mut self.table[room as usize];
         entry.channels.retain(|other| *other != channel);
         if entry.members > 0 {
             return None;
         }
-        let shared = self.rooms.remove(room as usize).shared;
+        let shared = self.table.remove(room as usize).shared;
         let hash = self.hash(shared.space, &shared.name);
         if let Ok(entry) = self.names.find_entry(hash, |other| *other == room) {
             entry.remove();
@@ -257,7 +257,7 @@ impl Rooms {
 
     /// Whether no room has members on this shard.
     pub(crate) fn is_empty(&self) -> bool {
-        self.rooms.is_empty() && self.channels.is_empty() && self.dirty.is_empty()
+        self.table.is_empty() && self.channels.is_empty() && self.dirty.is_empty()
     }
 
     /// Bytes in all logs.

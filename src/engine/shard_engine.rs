@@ -36,7 +36,7 @@ use crate::{
 /// happened, in any number of `on_…` calls; then [`flush`](Self::flush). After
 /// each of those calls carry out [`take_orders`](Self::take_orders), before a new
 /// socket is attached: an order may free the slot that the next connection gets.
-/// Before the flush send what [`take_outbound`](Self::take_outbound) gives to the
+/// Before the flush send what `take_outbound` gives to the
 /// other shards. If `flush` says that something is left, begin the next turn
 /// without waiting; otherwise sleep no longer than [`next_timer`](Self::next_timer).
 ///
@@ -65,9 +65,10 @@ impl ShardEngine {
     /// if it must be closed at once because a limit is reached.
     pub fn on_accepted(&mut self, peer: SocketAddr) -> Option<ConnId> {
         self.core.stats.accepted += 1;
-        let admitted = match self.core.draining {
-            true => Admit::Drop,
-            false => self.core.process.admission.enter(peer.ip()),
+        let admitted = if self.core.draining {
+            Admit::Drop
+        } else {
+            self.core.process.admission.enter(peer.ip())
         };
         if admitted != Admit::Yes {
             self.core.stats.connections_refused += 1;

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use super::doorbell::Doorbell;
 use crate::{driver::Waker, engine::Mail};
@@ -116,10 +116,7 @@ impl Mailbox {
 
     /// The next mail, if there is one.
     pub(crate) fn take(&self) -> Option<Mail> {
-        match self.receiver.try_recv() {
-            Ok(mail) => Some(mail),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.receiver.try_recv().ok()
     }
 
     /// How many mails wait.

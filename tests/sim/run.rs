@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -275,9 +276,10 @@ fn check_loosely(run: &Run, log: &[Entry]) {
             let end = *run.phases.iter().find(|end| **end > index).unwrap();
             let room = if everyone { None } else { room.as_deref() };
             let excepted = others && entry.client == client;
-            let (always, ever) = match excepted {
-                true => (false, false),
-                false => memberships.during(&client, room, index, end),
+            let (always, ever) = if excepted {
+                (false, false)
+            } else {
+                memberships.during(&client, room, index, end)
             };
             let came = seen.contains(&number);
             assert!(came || !always || run.broken[peer], "peer {peer} lacks {number}");
@@ -286,10 +288,13 @@ fn check_loosely(run: &Run, log: &[Entry]) {
     }
 }
 
+/// A client and a room of its, or its being open.
+type Membership = (String, Option<String>);
+
 /// Who was a member when, by index of the log.
 struct Memberships {
-    /// For each client and room (`None`: being open): when it began or ended.
-    changes: BTreeMap<(String, Option<String>), Vec<(usize, bool)>>,
+    /// When each membership began or ended.
+    changes: BTreeMap<Membership, Vec<(usize, bool)>>,
     /// Whether the publish at this index was by a member.
     sent: Vec<bool>,
 }
@@ -409,7 +414,7 @@ pub(crate) fn transcript(seed: u64) -> String {
     run.play(40);
     let mut text = String::new();
     for peer in &run.peers {
-        text += &format!("{} {:?}\n", peer.shard, peer.frames);
+        let _ = writeln!(text, "{} {:?}", peer.shard, peer.frames);
     }
     let ids: Vec<String> = run.peers.iter().filter_map(|peer| peer.client_id.clone()).collect();
     for (number, id) in ids.iter().enumerate() {

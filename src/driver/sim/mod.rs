@@ -203,9 +203,7 @@ impl SimDriver {
         let (link, faults, rng) = world.link_and_luck(peer);
         let step = if std::mem::take(&mut link.sent_due) {
             Step::Sent(id)
-        } else if link.gone_told {
-            return None;
-        } else if !link.inbound.is_empty() && self.held {
+        } else if link.gone_told || (self.held && !link.inbound.is_empty()) {
             return None;
         } else if !link.inbound.is_empty() {
             Step::Data(id, link.lend(&mut self.scratch, faults, rng))
