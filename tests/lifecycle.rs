@@ -220,3 +220,32 @@ fn a_flooding_publisher_does_not_cost_the_room_its_members() {
         1500
     );
 }
+
+#[test]
+fn what_a_publisher_saw_accepted_reaches_every_shard_before_a_drain_closes_it() {
+    for seed in 0..300 {
+        let mut world = World::new(seed, 3, Faults::all(), Engine::builder()).unwrap();
+        let members: Vec<PeerId> = (0..6).map(|number| world.upgrade(number % 3, "/ws")).collect();
+        let subscribe = frame(Opcode::Text, br#"{"type":"subscribe","room":"r"}"#);
+        for peer in &members {
+            world.net().write(*peer, &subscribe);
+        }
+        world.settle();
+        let publish = frame(Opcode::Text, br#"{"type":"publish","room":"r","data":"word"}"#);
+        for peer in &members {
+            world.net().write(*peer, &publish);
+        }
+        let turns = seed % 12;
+        (0..turns).for_each(|turn| world.turn((turn * 7 % 3) as usize));
+        world.handle().shutdown();
+        world.settle();
+        // What one member has, all have: each is a member of the same room.
+        let words = |peer: &PeerId| {
+            let seen = frames(&world, *peer);
+            assert_nothing_follows_the_close(&seen);
+            seen.iter().filter(|frame| holds(frame, "word")).count()
+        };
+        let counts: Vec<usize> = members.iter().map(words).collect();
+        assert!(counts.iter().all(|count| *count == counts[0]), "seed {seed}: {counts:?}");
+    }
+}

@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -38,6 +38,8 @@ pub(crate) struct Admission {
     counts: Mutex<Counts>,
     /// The process is to be drained.
     closed: AtomicBool,
+    /// One bit for each shard that takes in nothing more and has sent all mail.
+    quiet: AtomicU64,
 }
 
 impl Admission {
@@ -48,6 +50,7 @@ impl Admission {
             most_refusals,
             counts: Mutex::default(),
             closed: AtomicBool::new(false),
+            quiet: AtomicU64::new(0),
         }
     }
 
@@ -61,6 +64,18 @@ impl Admission {
     pub(crate) fn is_closed(&self) -> bool {
         // Acquire: what was sent to the shards before the close is seen with it.
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// The shard takes in nothing more from clients, and its mail to the others
+    /// is in their mailboxes.
+    pub(crate) fn quiesce(&self, shard: u8) {
+        self.quiet.fetch_or(1 << shard, Ordering::SeqCst);
+    }
+
+    /// The shards that have said so. Whoever sees them all finds all mail in its
+    /// mailbox.
+    pub(crate) fn quiet_shards(&self) -> u64 {
+        self.quiet.load(Ordering::Acquire)
     }
 
     /// Counts a new connection. What is answered `Yes` or `Refuse` must be given

@@ -311,6 +311,11 @@ impl ShardEngine {
         self.core.draining
     }
 
+    /// Whether a drain has come to every connection: none is open any more.
+    pub fn has_ended_all(&self) -> bool {
+        self.core.draining && self.core.drained_to >= self.core.connections.capacity()
+    }
+
     /// Whether a drain was begun and every connection is gone.
     pub fn is_drained(&self) -> bool {
         self.core.draining && self.core.connections.is_empty()

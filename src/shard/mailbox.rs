@@ -174,6 +174,13 @@ impl Post {
         true
     }
 
+    /// Wakes every shard that sleeps.
+    pub(crate) fn ring_all(&self) {
+        for address in &self.addresses {
+            address.ring();
+        }
+    }
+
     /// Tries again to send what waits.
     pub(crate) fn retry(&mut self) {
         if self.waiting == 0 {

@@ -249,11 +249,12 @@ impl ShardStart {
     /// A shard that fails must not leave half a server behind: the others are
     /// drained.
     fn run_or_end_all(self, all: &Handle) -> Result<(), RunError> {
-        let shard = self.number;
+        let (shard, process) = (self.number, Arc::clone(&self.process));
         let ended = catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|_| {
             Err(RunError::Shard { shard, message: "its thread panicked".to_owned() })
         });
         if ended.is_err() {
+            process.admission.quiesce(shard as u8);
             all.shutdown();
         }
         ended
@@ -306,7 +307,7 @@ fn drive<D: Driver>(
     let mut drain_until = None;
     loop {
         shard.turn(clock)?;
-        if !shard.engine.is_draining() {
+        if !shard.is_ending() {
             continue;
         }
         let now = clock.now().since_start_ms;

@@ -38,11 +38,22 @@ pub(crate) struct Shard<D: Driver> {
     hand_off: Option<HandOff<D::Socket>>,
     /// Something was left over: the next turn does not sleep.
     left_over: bool,
+    drain: Drain,
     /// Says when the engine is to be drained.
     process: Arc<Process>,
     /// The next sleep is no longer than this.
     wake_by: Option<Duration>,
     limits: TurnLimits,
+}
+
+/// How far the end of the engine has come on this shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drain {
+    None,
+    /// Nothing more is taken in; waiting for the other shards to say the same.
+    Quiescing,
+    /// Connections are being closed.
+    Closing,
 }
 
 /// What bounds a turn.
@@ -73,6 +84,7 @@ impl<D: Driver> Shard<D> {
             post,
             hand_off,
             left_over: false,
+            drain: Drain::None,
             process,
             wake_by: None,
             limits,
@@ -88,13 +100,20 @@ impl<D: Driver> Shard<D> {
         self.engine.begin_turn(clock.now());
         // What is published faster than its members can be reached must not be
         // joined by more: the publishers' sockets and the mailbox fill up instead.
+        self.quiesce();
         let more_mail = self.engine.must_catch_up() || self.take_mail();
-        self.driver.hold_data(self.engine.must_catch_up());
+        self.driver.hold_data(self.must_hold());
         let more_events = self.take_events();
         let more_timers = self.engine.on_timers();
         let more_sends = self.flush();
+        self.tell_if_quiet();
         self.left_over = more_mail || more_events || more_timers || more_sends;
         Ok(())
+    }
+
+    /// Whether a drain was asked for and seen.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.drain != Drain::None
     }
 
     /// Whether mail for other shards waits for their mailboxes.
@@ -104,7 +123,7 @@ impl<D: Driver> Shard<D> {
 
     /// Whether a turn would find nothing to do of its own.
     pub(crate) fn is_quiet(&self) -> bool {
-        (self.engine.is_draining() || !self.drain_is_due())
+        !self.has_drain_step()
             && !self.left_over
             && self.mailbox.len() == 0
             && !self.post.is_waiting()
@@ -123,23 +142,35 @@ impl<D: Driver> Shard<D> {
         if self.post.is_waiting() {
             timeout = Some(timeout.map_or(RETRY, |timeout| timeout.min(RETRY)));
         }
-        let may_sleep = !self.left_over
-            && self.mailbox.going_to_sleep()
-            && (self.engine.is_draining() || !self.drain_is_due());
+        let may_sleep = !self.left_over && self.mailbox.going_to_sleep() && !self.has_drain_step();
         let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
         let result = self.driver.wait(timeout);
         self.mailbox.awake();
         result
     }
 
-    /// One load of a word that changes once in the life of a process.
-    fn drain_is_due(&self) -> bool {
-        self.process.admission.is_closed()
+    /// Whether a drain was asked for or has come to its next step.
+    fn has_drain_step(&self) -> bool {
+        match self.drain {
+            Drain::None => self.process.admission.is_closed(),
+            Drain::Quiescing => self.all_are_quiet(),
+            Drain::Closing => false,
+        }
+    }
+
+    fn must_hold(&self) -> bool {
+        let unheard = match self.drain {
+            Drain::None => false,
+            Drain::Quiescing => true,
+            // An open connection's message would still be taken for one.
+            Drain::Closing => !self.engine.has_ended_all(),
+        };
+        unheard || self.engine.must_catch_up()
     }
 
     fn take_mail(&mut self) -> bool {
-        // What was sent before the drain was asked for is taken in before it begins.
-        let drain_is_due = self.drain_is_due() && !self.engine.is_draining();
+        // Seen before the mailbox is looked into: then all mail is there.
+        let all_quiet = self.all_are_quiet();
         // What comes in meanwhile is the next turn's.
         let waiting = self.mailbox.len();
         let most = waiting.min(self.limits.mails);
@@ -150,11 +181,37 @@ impl<D: Driver> Shard<D> {
                 return true;
             }
         }
-        if drain_is_due && most == waiting {
+        if self.drain == Drain::Quiescing && all_quiet && most == waiting {
+            self.drain = Drain::Closing;
             self.engine.begin_drain();
-            self.driver.stop_accepting();
         }
         self.mailbox.len() > 0
+    }
+
+    /// First step of a drain, which makes the second one lossless: nothing more is
+    /// accepted or read, so that nothing more is published, and what was published
+    /// is mailed. Only when every shard has done that are connections closed.
+    fn quiesce(&mut self) {
+        if self.drain == Drain::None && self.process.admission.is_closed() {
+            self.drain = Drain::Quiescing;
+            self.driver.stop_accepting();
+        }
+    }
+
+    /// Tells the other shards that this one is quiet, once it is.
+    fn tell_if_quiet(&mut self) {
+        if self.drain != Drain::Quiescing || self.post.is_waiting() {
+            return;
+        }
+        let shard = self.engine.core.shard;
+        if self.process.admission.quiet_shards() >> shard & 1 == 0 {
+            self.process.admission.quiesce(shard);
+            self.post.ring_all();
+        }
+    }
+
+    fn all_are_quiet(&self) -> bool {
+        self.process.admission.quiet_shards() == self.process.all_shards()
     }
 
     fn take_events(&mut self) -> bool {
