@@ -24,7 +24,10 @@ struct Server {
 
 impl Server {
     fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(BINARY);
+        Self::start_by(Command::new(BINARY), arguments)
+    }
+
+    fn start_by(mut command: Command, arguments: &[&str]) -> Self {
         command.args(["--listen", "127.0.0.1:0", "--shards", "2", "--no-pin"]).args(arguments);
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(process.stdout.take().unwrap());
@@ -315,6 +318,27 @@ fn too_few_descriptors_are_one_line() {
     let (code, why) = error_of(Command::new("sh").args(["-c", script, BINARY]));
     assert_eq!(code, Some(1));
     assert!(why.contains("may open 40 files"), "{why}");
+}
+
+#[test]
+fn where_descriptors_run_short_the_surplus_is_told_that_the_server_is_full() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 100; exec \"$0\" \"$@\"", BINARY]);
+    let server = Server::start_by(command, &[]);
+    let mut served = Vec::new();
+    let refused = loop {
+        assert!(served.len() < 100, "more clients than descriptors");
+        let mut client = server.connect();
+        client.upgrade();
+        client.send_frame(0x81, b"?");
+        match client.frame() {
+            (0x81, echo) => assert_eq!(echo, b"?"),
+            (_, close) => break close,
+        }
+        served.push(client);
+    };
+    assert!(served.len() > 40, "only {} were served", served.len());
+    assert_eq!(refused[..2], 1013u16.to_be_bytes());
 }
 
 #[test]

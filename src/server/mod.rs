@@ -33,7 +33,7 @@ pub use settings::{Request, Settings};
 use crate::{
     dialect::Dialect,
     engine::Fault,
-    shard::{Builder, Engine, RunError, Running},
+    shard::{Builder, Engine, RunError, Running, default_shards},
 };
 use http::{HandedOff, Phase, Plane};
 use signals::Signals;
@@ -55,9 +55,11 @@ pub fn run(settings: Settings) -> Result<(), ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(ServerError::Control)?;
     let (sender, hand_offs) = http::hand_offs();
-    let engine = builder(&settings, sender).build().map_err(ServerError::Build)?;
+    let shards = settings.shards.unwrap_or_else(default_shards);
+    let fit = descriptors::connections(descriptors, shards);
+    let engine = builder(&settings, shards, fit, sender).build().map_err(ServerError::Build)?;
     logs::start(settings.log.clone());
-    log_start(&settings, &engine, descriptors);
+    log_start(&settings, &engine, descriptors, fit);
     let address = engine.local_addr();
     let running = engine.start().map_err(ServerError::Run)?;
     announce(address, &settings);
@@ -65,14 +67,27 @@ pub fn run(settings: Settings) -> Result<(), ServerError> {
 }
 
 /// The engine with the hooks of a server that has no handlers of its own.
-fn builder(settings: &Settings, hand_offs: mpsc::Sender<HandedOff>) -> Builder {
-    let builder = Engine::builder()
+///
+/// Of the connections that `fit` into the descriptor limit some are kept to tell
+/// those who come too many that the server is full, which a connection that
+/// cannot be accepted would never learn.
+fn builder(
+    settings: &Settings,
+    shards: usize,
+    fit: usize,
+    hand_offs: mpsc::Sender<HandedOff>,
+) -> Builder {
+    let mut limits = settings.limits.clone();
+    let for_clients = fit - limits.refusals_at_once.min(fit / 8);
+    limits.connections = limits.connections.min(for_clients);
+    Engine::builder()
         .listen(&settings.listen)
+        .shards(shards)
         .driver(settings.driver)
         .pin(settings.pin)
         .dialect(settings.dialect)
         .path(&settings.path)
-        .limits(settings.limits.clone())
+        .limits(limits)
         .on_connect(|conn| {
             debug!(id = ?conn.id(), peer = %conn.peer(), "connected");
             Ok(())
@@ -94,15 +109,10 @@ fn builder(settings: &Settings, hand_offs: mpsc::Sender<HandedOff>) -> Builder {
         .hand_off_http(move |socket, read| {
             // A shard cannot wait: what does not fit is closed.
             let _ = hand_offs.try_send((socket, read));
-        });
-    match settings.shards {
-        Some(shards) => builder.shards(shards),
-        None => builder,
-    }
+        })
 }
 
-fn log_start(settings: &Settings, engine: &Engine, descriptors: usize) {
-    let fit = descriptors::connections(descriptors, engine.shards());
+fn log_start(settings: &Settings, engine: &Engine, descriptors: usize, fit: usize) {
     let most = settings.limits.connections;
     info!(
         address = %engine.local_addr(),

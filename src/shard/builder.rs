@@ -310,7 +310,9 @@ impl fmt::Debug for Builder {
     }
 }
 
-fn default_shards() -> usize {
+/// How many shards an engine has if it is not told: one for each core that the
+/// process may use, at most 64.
+pub fn default_shards() -> usize {
     available_parallelism().map_or(1, usize::from).min(Limits::SHARDS)
 }
 

@@ -20,7 +20,7 @@ mod sync {
     pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
 }
 
-pub use builder::{BuildError, Builder, DriverKind, HttpHandOff};
+pub use builder::{BuildError, Builder, DriverKind, HttpHandOff, default_shards};
 pub use handle::{Handle, RoomInfo, SendError};
 pub use query::{Query, QueryError};
 pub use runtime::{Engine, RunError, Running};
