@@ -1,4 +1,48 @@
-//! shardcast: a thread-per-core WebSocket engine for Linux.
+//! shardcast: a WebSocket engine for Linux, one event loop per core.
+//!
+//! ```text
+//!             clients
+//!                │  SO_REUSEPORT: the kernel spreads connections over the shards
+//!    ┌───────────┴───────────┐
+//!  shard 0 (core 0)       shard 1 (core 1)  …     one thread, one event loop, one arena each
+//!    driver  epoll          lends received bytes, takes batches to send
+//!    proto   bytes → frames → messages             pure, no I/O
+//!    dialect message ↔ command / event             pure, tables
+//!    engine  connections, rooms, logs, timers      pure, the time is an argument
+//!    └──── mailbox ◄──── publications, closes, queries ────► mailbox
+//!                       ▲
+//!             Handle: Clone + Send + Sync, any thread of the embedding program
+//! ```
+//!
+//! An [`Engine`] is built with handlers and run. A handler gets the connection as
+//! a [`Conn`], by which it joins rooms and sends to rooms, users and connections;
+//! any other thread does the same by a [`Handle`]. Handlers run on the shard of
+//! their connection, borrow the message and must not block.
+//!
+//! ```no_run
+//! use shardcast::{Data, Engine};
+//!
+//! let engine = Engine::builder()
+//!     .listen("127.0.0.1:8080")
+//!     .on_connect(|conn| conn.join("lobby"))
+//!     .on("chat", |conn, msg| {
+//!         conn.to("lobby").emit("chat", msg.data());
+//!         Ok(())
+//!     })
+//!     .build()?;
+//! let handle = engine.handle();
+//! std::thread::spawn(move || handle.publish("lobby", "news", Data::text("hello")));
+//! engine.run()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What is published costs one append to the room's log, however many members it
+//! has; at the end of a turn each member gets one send of all that it lacks.
+//! Every bound stands in [`Limits`], with its reason. A connection that is too
+//! slow is closed, or loses messages by the rule of its [`SlowPolicy`].
+//!
+//! Handlers can be tested without sockets, threads or waiting in a simulated
+//! world whose network misbehaves by seed: [`shard::sim::World`].
 
 pub mod batch;
 pub mod dialect;

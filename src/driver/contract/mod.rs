@@ -32,6 +32,7 @@ macro_rules! contract {
 contract! {
     bytes_arrive_whole_and_in_order,
     a_slow_reader_gets_everything_and_sent_comes_once,
+    held_data_waits_while_sends_go_on,
     after_eof_sending_goes_on,
     a_reset_is_reported_once_and_ends_sending,
     a_reset_while_pending_is_gone_and_never_sent,
@@ -204,6 +205,20 @@ fn a_slow_reader_gets_everything_and_sent_comes_once<W: World>(seed: u64) {
     bench.settle();
     assert_eq!(bench.count(ID, &Seen::Sent), sent);
     assert!(read.strip_prefix(&text[..]) == Some(b"behind it"));
+}
+
+fn held_data_waits_while_sends_go_on<W: World>(seed: u64) {
+    let mut bench = Bench::<W>::new(seed);
+    let mut peer = bench.connect(ID);
+    bench.driver.hold_data(true);
+    let sent = bench.fill(ID, &mut peer);
+    bench.write_all(&mut peer, b"held");
+    bench.world.resume(&mut peer);
+    assert!(bench.read_exactly(&mut peer, sent.len()) == sent);
+    bench.until("sent", |bench| bench.count(ID, &Seen::Sent) == 1);
+    assert_eq!(bench.data(ID), b"");
+    bench.driver.hold_data(false);
+    bench.until("what was held", |bench| bench.data(ID) == b"held");
 }
 
 fn after_eof_sending_goes_on<W: World>(seed: u64) {
