@@ -2,12 +2,13 @@
 //! themselves.
 
 use crate::limits::{DURATION_S, MESSAGE_BYTES};
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// A kind of load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub(crate) enum Scenario {
     /// Open all connections and subscribe each: how long, how many fail
     Connect,
@@ -15,16 +16,27 @@ pub(crate) enum Scenario {
     Echo,
     /// Every client sends one message to all, round after round
     Broadcast,
-    /// One publisher at a fixed rate into a room of all connections
+    /// One publisher at a fixed rate into a room of all or some connections
     Fanout,
+    /// Connect, join, leave, drop, again and again
+    Churn,
+    /// Publishers in many rooms: all arrives, in order, nothing twice
+    Rooms,
     /// Memory that the server keeps per idle connection in a room
     Idle,
-    /// Publishers in many rooms: all arrives, in order, nothing twice
+    /// As rooms, for a minute or for hours
     Soak,
     /// Latency to members on the publisher's shard and on another
     Cross,
     /// SIGTERM under load: all acknowledged arrives, every client sees 1001
     Drain,
+}
+
+impl Scenario {
+    /// Whether several client processes can share it.
+    pub(crate) fn is_divisible(self) -> bool {
+        !matches!(self, Self::Broadcast | Self::Cross | Self::Drain)
+    }
 }
 
 /// Whether the server and the client get a core each.
@@ -45,8 +57,15 @@ pub(crate) enum Pinning {
 /// refused, 2 if the scenario could not be run.
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
+pub(crate) struct CommandLine {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// What a run is to do.
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Settings {
-    /// The scenario; without one, connect and then fanout
+    /// The scenario; without one, a tour: connect, idle, echo, fanout, broadcast
     #[arg(value_enum)]
     pub(crate) scenario: Option<Scenario>,
 
@@ -74,7 +93,7 @@ pub(crate) struct Settings {
     #[arg(long)]
     pub(crate) driver: Option<String>,
 
-    /// Connections [default: 10,000; broadcast: 1,000; cross: 64]
+    /// Connections [default: 10,000; broadcast: 1,000; churn: 500; cross: 64]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: Option<u32>,
 
@@ -86,9 +105,23 @@ pub(crate) struct Settings {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) pipeline: u16,
 
-    /// Threads that the connections are spread over (connect, echo)
+    /// Connections in the room that is published to; the others do nothing in
+    /// other rooms (fanout) [default: all]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    members: Option<u32>,
+
+    /// Of the members, how many percent never read (fanout)
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(..=99))]
+    pub(crate) stalled: u8,
+
+    /// Client processes at least; more are started where their limit of open
+    /// files asks for it (not broadcast, cross, drain)
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
-    pub(crate) client_threads: u8,
+    pub(crate) processes: u8,
+
+    /// Connections of one client process at most
+    #[arg(long, hide = true, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) process_connections: Option<u32>,
 
     /// Seconds of load [default: 10; soak: 60; drain: 3]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=DURATION_S))]
@@ -98,11 +131,11 @@ pub(crate) struct Settings {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: Option<u32>,
 
-    /// Rooms that the connections are spread over (connect, soak, drain)
+    /// Rooms that the connections are spread over (connect, churn, rooms, soak, drain)
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rooms: u32,
 
-    /// Publishers in each room (soak, drain)
+    /// Publishers in each room (rooms, soak, drain)
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
     pub(crate) publishers: u8,
 
@@ -120,6 +153,7 @@ impl Settings {
     pub(crate) fn connections(&self, scenario: Scenario) -> usize {
         let connections = self.connections.unwrap_or(match scenario {
             Scenario::Broadcast => 1_000,
+            Scenario::Churn => 500,
             Scenario::Cross => 64,
             _ => 10_000,
         });
@@ -133,6 +167,11 @@ impl Settings {
             Scenario::Drain => 3,
             _ => 10,
         }))
+    }
+
+    /// Members of the one room that is published to.
+    pub(crate) fn members(&self, connections: usize) -> usize {
+        self.members.map_or(connections, |members| connections.min(members as usize))
     }
 
     /// Messages per second into each room.
@@ -180,18 +219,18 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Settings::command().debug_assert();
+        CommandLine::command().debug_assert();
     }
 
     #[test]
     fn what_is_not_given_depends_on_the_scenario() {
-        let settings = Settings::parse_from(["loadtest", "cross"]);
+        let settings = CommandLine::parse_from(["loadtest", "cross"]).settings;
         assert_eq!(settings.connections(Scenario::Fanout), 10_000);
         assert_eq!(settings.connections(Scenario::Broadcast), 1_000);
         assert!(settings.is_pinned(Scenario::Fanout, 2));
         assert!(!settings.is_pinned(Scenario::Fanout, 1));
         assert!(!settings.is_pinned(Scenario::Cross, 2), "it has two shards");
-        let given = Settings::parse_from(["loadtest", "--connections", "5", "--pin"]);
+        let given = CommandLine::parse_from(["loadtest", "--connections", "5", "--pin"]).settings;
         assert_eq!(given.connections(Scenario::Cross), 5);
         assert_eq!(given.rooms(Scenario::Soak), 5);
         assert!(given.is_pinned(Scenario::Cross, 2));

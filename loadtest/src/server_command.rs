@@ -1,0 +1,84 @@
+//! How the server is started, and built where that is possible.
+
+use crate::cli::{Scenario, Settings};
+use anyhow::{Context, Result, bail, ensure};
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where every server is to listen: the kernel chooses the port.
+const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
+
+/// The one command that builds what is missing.
+const BUILD: &str = "cargo build --release -p shardcast";
+
+/// A program and its arguments.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerCommand {
+    /// What it is called in results.
+    pub(crate) name: String,
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
+}
+
+impl ServerCommand {
+    /// The server of `settings` with the driver named, or the one it chooses.
+    ///
+    /// # Errors
+    /// If it was not built.
+    pub(crate) fn shardcast(
+        settings: &Settings,
+        scenario: Scenario,
+        driver: Option<&str>,
+    ) -> Result<Self> {
+        let mut arguments = LISTEN.map(str::to_owned).to_vec();
+        let shards = settings.shards(scenario).to_string();
+        arguments.extend(["--dialect", "pubsub", "--shards", &shards].map(str::to_owned));
+        if let Some(driver) = driver {
+            arguments.extend(["--driver", driver].map(str::to_owned));
+        }
+        if !settings.server_args.iter().any(|argument| argument.starts_with("--log")) {
+            arguments.extend(["--log", "warn"].map(str::to_owned));
+        }
+        arguments.extend_from_slice(&settings.server_args);
+        let name = driver.map_or("shardcast".to_owned(), |driver| format!("shardcast-{driver}"));
+        Ok(Self { name, program: program(settings)?, arguments })
+    }
+}
+
+/// The server's file: as named, or beside this program, where cargo builds it
+/// if cargo is what runs this.
+fn program(settings: &Settings) -> Result<PathBuf> {
+    let own = env::current_exe().context("cannot find this program")?;
+    let path = settings.server.clone().unwrap_or_else(|| own.with_file_name("shardcast"));
+    if !path.is_file() && settings.server.is_none() {
+        build(&path)?;
+    }
+    ensure!(
+        path.is_file(),
+        "{} is missing: build it with `{BUILD}`, or name one with --server or --url",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// Builds the server as cargo does, if cargo runs this program from the folder
+/// that its release builds go to; does nothing otherwise.
+fn build(path: &Path) -> Result<()> {
+    let is_release = path.parent().is_some_and(|folder| folder.ends_with("release"));
+    let Some(cargo) = env::var_os("CARGO").filter(|_| is_release) else {
+        return Ok(());
+    };
+    eprintln!("{} is missing: {BUILD}", path.display());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--release", "-p", "shardcast"]);
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    if let Some(target) = path.parent().and_then(Path::parent) {
+        command.arg("--target-dir").arg(target);
+    }
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => bail!("`{BUILD}` failed ({status})"),
+        Err(error) => Err(error).with_context(|| format!("cannot run `{BUILD}`")),
+    }
+}
