@@ -2,6 +2,7 @@
 //! themselves.
 
 use crate::limits::{DURATION_S, MESSAGE_BYTES};
+use crate::require::Requirement;
 use clap::{Args, Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -54,7 +55,7 @@ pub(crate) enum Pinning {
 ///
 /// Starts the server for each scenario unless --url names one that runs. Exits
 /// with 0 if all went well, 1 if something was lost, repeated, out of order or
-/// refused, 2 if the scenario could not be run.
+/// refused or a requirement was missed, 2 if the scenario could not be run.
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 pub(crate) struct CommandLine {
@@ -146,6 +147,11 @@ pub(crate) struct Settings {
     /// Write all results to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+
+    /// What must be reached, as in `p99_us<1000`, `rate>=50000` or
+    /// `fanout.last.p99_ms<5`; may be repeated, names are those of --json
+    #[arg(long, value_name = "NAME<NUMBER", value_delimiter = ';')]
+    pub(crate) require: Vec<Requirement>,
 }
 
 impl Settings {
@@ -234,5 +240,10 @@ mod tests {
         assert_eq!(given.connections(Scenario::Cross), 5);
         assert_eq!(given.rooms(Scenario::Soak), 5);
         assert!(given.is_pinned(Scenario::Cross, 2));
+    }
+
+    #[test]
+    fn what_is_no_requirement_is_refused() {
+        assert!(CommandLine::try_parse_from(["loadtest", "--require", "p99"]).is_err());
     }
 }

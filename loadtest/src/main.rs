@@ -16,6 +16,7 @@ mod limits;
 mod measure;
 mod progress;
 mod report;
+mod require;
 mod run;
 mod scenarios;
 mod server_command;
@@ -71,7 +72,7 @@ fn run_all(line: CommandLine) -> Result<bool> {
     let mut outcomes = Vec::new();
     let toured = tour(&settings, scenarios, &cores, &mut outcomes);
     // What was found before a failure is not thrown away with it.
-    let clean = conclude(&settings, cores.len(), &outcomes)?;
+    let clean = conclude(&settings, cores.len(), outcomes)?;
     toured.map(|()| clean)
 }
 
@@ -93,11 +94,14 @@ fn tour(
     Ok(())
 }
 
-/// Writes the files asked for.
+/// Holds the outcomes against what is required and writes the files asked for.
 /// Says whether all was clean.
-fn conclude(settings: &Settings, cores: usize, outcomes: &[Outcome]) -> Result<bool> {
+fn conclude(settings: &Settings, cores: usize, mut outcomes: Vec<Outcome>) -> Result<bool> {
+    for missed in require::enforce(&settings.require, &mut outcomes) {
+        println!("  VIOLATION: {missed}");
+    }
     if let Some(path) = &settings.json {
-        report::write_json(path, cores, outcomes)?;
+        report::write_json(path, cores, &outcomes)?;
     }
     Ok(outcomes.iter().all(Outcome::is_clean))
 }
