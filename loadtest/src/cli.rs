@@ -148,6 +148,10 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
+    /// Write all results with plots to this file, one page without links
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+
     /// What must be reached, as in `p99_us<1000`, `rate>=50000` or
     /// `fanout.last.p99_ms<5`; may be repeated, names are those of --json
     #[arg(long, value_name = "NAME<NUMBER", value_delimiter = ';')]

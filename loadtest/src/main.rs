@@ -23,6 +23,7 @@ mod server_command;
 mod server_process;
 mod share;
 mod stamp;
+mod summary;
 mod workforce;
 
 use anyhow::Result;
@@ -71,6 +72,9 @@ fn run_all(line: CommandLine) -> Result<bool> {
     };
     let mut outcomes = Vec::new();
     let toured = tour(&settings, scenarios, &cores, &mut outcomes);
+    if settings.scenario.is_none() && toured.is_ok() {
+        print!("{}", summary::summary(&outcomes));
+    }
     // What was found before a failure is not thrown away with it.
     let clean = conclude(&settings, cores.len(), outcomes)?;
     toured.map(|()| clean)
@@ -102,6 +106,9 @@ fn conclude(settings: &Settings, cores: usize, mut outcomes: Vec<Outcome>) -> Re
     }
     if let Some(path) = &settings.json {
         report::write_json(path, cores, &outcomes)?;
+    }
+    if let Some(path) = &settings.html {
+        report::write_html(path, cores, &outcomes)?;
     }
     Ok(outcomes.iter().all(Outcome::is_clean))
 }

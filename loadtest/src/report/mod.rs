@@ -1,10 +1,14 @@
-//! Results: one [`Outcome`] per scenario, printed as a table and written as
-//! JSON. Keys are stable names; labels are for people.
+//! Results: one [`Outcome`] per scenario, printed as a table, written as JSON
+//! and as a page with plots. Keys are stable names; labels are for people.
 
+mod html;
 mod json;
+mod plot;
 mod table;
 
+pub(crate) use html::write_html;
 pub(crate) use json::write_json;
+pub(crate) use table::{time_text, value_text};
 
 use crate::measure::{Latency, Losses, Usage};
 use crate::share::Series;
