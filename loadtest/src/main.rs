@@ -15,6 +15,7 @@ mod ledger;
 mod limits;
 mod measure;
 mod progress;
+mod references;
 mod report;
 mod require;
 mod run;
@@ -59,6 +60,7 @@ fn act() -> Result<bool> {
         Some(workforce::WORKER) => {
             workforce::serve(|plan: Plan| scenarios::share(&plan)).map(|()| true)
         }
+        Some(references::REFERENCE) => references::serve(arguments).map(|()| true),
         _ => run_all(CommandLine::parse()),
     }
 }

@@ -1,6 +1,8 @@
-//! How the server is started, and built where that is possible.
+//! How a server is started: shardcast with its options, or a reference
+//! server, which is this program again.
 
 use crate::cli::{Scenario, Settings};
+use crate::references::REFERENCE;
 use anyhow::{Context, Result, bail, ensure};
 use std::env;
 use std::path::{Path, PathBuf};
@@ -43,6 +45,19 @@ impl ServerCommand {
         arguments.extend_from_slice(&settings.server_args);
         let name = driver.map_or("shardcast".to_owned(), |driver| format!("shardcast-{driver}"));
         Ok(Self { name, program: program(settings)?, arguments })
+    }
+
+    /// The reference server called `name`, told what the scenario is so that
+    /// one which does not parse knows what to expect.
+    pub(crate) fn reference(name: &str, settings: &Settings, scenario: Scenario) -> Result<Self> {
+        let mut arguments = vec![REFERENCE.to_owned(), name.to_owned()];
+        arguments.extend(LISTEN.map(str::to_owned));
+        arguments.extend(["--size".to_owned(), settings.size.to_string()]);
+        if scenario == Scenario::Broadcast {
+            arguments.push("--broadcast-only".to_owned());
+        }
+        let program = env::current_exe().context("cannot find this program")?;
+        Ok(Self { name: name.to_owned(), program, arguments })
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) fn outcome(plan: &Plan, part: &Part, usage: Usage) -> Outcome {
 }
 
 /// What every message says, `size` bytes long.
-fn payload(size: usize) -> Vec<u8> {
+pub(crate) fn payload(size: usize) -> Vec<u8> {
     (0..size).map(|at| b'a' + (at % 26) as u8).collect()
 }
 

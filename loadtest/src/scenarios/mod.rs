@@ -9,7 +9,7 @@ mod churn;
 mod connect;
 mod cross;
 mod drain;
-mod echo;
+pub(crate) mod echo;
 mod fanout;
 mod idle;
 mod plan;
