@@ -3,7 +3,7 @@
 
 use crate::limits::{DURATION_S, MESSAGE_BYTES};
 use crate::require::Requirement;
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,8 +57,43 @@ pub(crate) enum Pinning {
 /// with 0 if all went well, 1 if something was lost, repeated, out of order or
 /// refused or a requirement was missed, 2 if the scenario could not be run.
 #[derive(Clone, Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// What is done other than to run scenarios.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a scenario against several servers in turn and print the ratios
+    Compare(Box<Contest>),
+}
+
+/// The servers to compare, and how often.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Contest {
+    /// Rounds, in each of which every server runs once
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) pairs: u8,
+
+    /// Servers, of: limit, shardcast-DRIVER, tokio-tungstenite, fastwebsockets,
+    /// tokio-uring, and the external ones [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub(crate) servers: Vec<String>,
+
+    /// The server to which all are compared [default: limit, if it takes part]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) base: Option<String>,
+
+    /// One more server: a program that takes `--listen ADDRESS` and prints
+    /// `listening on ADDRESS`; may be repeated
+    #[arg(long, value_name = "NAME=PATH", value_parser = external)]
+    pub(crate) external: Vec<(String, PathBuf)>,
+
     #[command(flatten)]
     pub(crate) settings: Settings,
 }
@@ -124,7 +159,7 @@ pub(crate) struct Settings {
     #[arg(long, hide = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) process_connections: Option<u32>,
 
-    /// Seconds of load [default: 10; soak: 60; drain: 3]
+    /// Seconds of load [default: 10; soak: 60; drain: 3; compare: 5]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=DURATION_S))]
     duration: Option<u64>,
 
@@ -179,6 +214,11 @@ impl Settings {
         }))
     }
 
+    /// Sets how long every scenario keeps up its load, unless it was given.
+    pub(crate) fn default_duration(&mut self, seconds: u64) {
+        self.duration.get_or_insert(seconds);
+    }
+
     /// Members of the one room that is published to.
     pub(crate) fn members(&self, connections: usize) -> usize {
         self.members.map_or(connections, |members| connections.min(members as usize))
@@ -222,6 +262,15 @@ fn size(text: &str) -> Result<usize, String> {
     }
 }
 
+fn external(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok((name.to_owned(), path.into()))
+        }
+        _ => Err("NAME=PATH of a program".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,7 +296,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_requirement_is_refused() {
+    fn a_comparison_takes_the_options_of_its_scenario() {
+        let line =
+            "loadtest compare echo --pairs 3 --servers limit,mine --external mine=/bin/x --size 5";
+        let line = CommandLine::parse_from(line.split(' '));
+        let Some(Command::Compare(contest)) = line.command else {
+            panic!("no comparison");
+        };
+        assert_eq!(contest.servers, ["limit", "mine"]);
+        assert_eq!(contest.settings.size, 5);
+        assert_eq!(contest.settings.scenario, Some(Scenario::Echo));
         assert!(CommandLine::try_parse_from(["loadtest", "--require", "p99"]).is_err());
     }
 }

@@ -11,6 +11,8 @@ mod affinity;
 mod cli;
 mod client;
 mod clock;
+mod compare;
+mod comparison;
 mod ledger;
 mod limits;
 mod measure;
@@ -29,7 +31,8 @@ mod workforce;
 
 use anyhow::Result;
 use clap::Parser;
-use cli::{CommandLine, Scenario, Settings};
+use cli::{Command, CommandLine, Scenario, Settings};
+use comparison::Comparison;
 use report::Outcome;
 use scenarios::Plan;
 use server_command::ServerCommand;
@@ -67,6 +70,11 @@ fn act() -> Result<bool> {
 
 fn run_all(line: CommandLine) -> Result<bool> {
     let cores = affinity::cores();
+    if let Some(Command::Compare(contest)) = line.command {
+        let contested = compare::compare(&contest, &cores)?;
+        let comparison = Some(&contested.comparison);
+        return conclude(&contest.settings, cores.len(), contested.outcomes, comparison);
+    }
     let settings = line.settings;
     let scenarios = match &settings.scenario {
         Some(scenario) => std::slice::from_ref(scenario),
@@ -78,7 +86,7 @@ fn run_all(line: CommandLine) -> Result<bool> {
         print!("{}", summary::summary(&outcomes));
     }
     // What was found before a failure is not thrown away with it.
-    let clean = conclude(&settings, cores.len(), outcomes)?;
+    let clean = conclude(&settings, cores.len(), outcomes, None)?;
     toured.map(|()| clean)
 }
 
@@ -102,15 +110,20 @@ fn tour(
 
 /// Holds the outcomes against what is required and writes the files asked for.
 /// Says whether all was clean.
-fn conclude(settings: &Settings, cores: usize, mut outcomes: Vec<Outcome>) -> Result<bool> {
+fn conclude(
+    settings: &Settings,
+    cores: usize,
+    mut outcomes: Vec<Outcome>,
+    comparison: Option<&Comparison>,
+) -> Result<bool> {
     for missed in require::enforce(&settings.require, &mut outcomes) {
         println!("  VIOLATION: {missed}");
     }
     if let Some(path) = &settings.json {
-        report::write_json(path, cores, &outcomes)?;
+        report::write_json(path, cores, &outcomes, comparison)?;
     }
     if let Some(path) = &settings.html {
-        report::write_html(path, cores, &outcomes)?;
+        report::write_html(path, cores, &outcomes, comparison)?;
     }
     Ok(outcomes.iter().all(Outcome::is_clean))
 }

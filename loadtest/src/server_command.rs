@@ -1,5 +1,5 @@
-//! How a server is started: shardcast with its options, or a reference
-//! server, which is this program again.
+//! How a server is started: shardcast with its options, a reference server,
+//! which is this program again, or any other program of the same manners.
 
 use crate::cli::{Scenario, Settings};
 use crate::references::REFERENCE;
@@ -59,6 +59,29 @@ impl ServerCommand {
         let program = env::current_exe().context("cannot find this program")?;
         Ok(Self { name: name.to_owned(), program, arguments })
     }
+
+    /// Another program.
+    pub(crate) fn external(name: &str, program: &Path) -> Result<Self> {
+        ensure!(program.is_file(), "{}: no such program", program.display());
+        let arguments = LISTEN.map(str::to_owned).to_vec();
+        Ok(Self { name: name.to_owned(), program: program.to_owned(), arguments })
+    }
+}
+
+/// The drivers that shardcast says it has.
+pub(crate) fn drivers(settings: &Settings) -> Result<Vec<String>> {
+    let program = program(settings)?;
+    let output = Command::new(&program).arg("--help").output();
+    let output = output.with_context(|| format!("cannot run {}", program.display()))?;
+    Ok(drivers_in(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// Those in the text of its help.
+fn drivers_in(help: &str) -> Vec<String> {
+    let values = help.split_once("--driver").and_then(|(_, rest)| rest.split_once("values: "));
+    let values = values.and_then(|(_, rest)| rest.split_once(']')).map_or("", |(values, _)| values);
+    let values = values.split(',').map(str::trim);
+    values.filter(|name| !matches!(*name, "" | "auto")).map(str::to_owned).collect()
 }
 
 /// The server's file: as named, or beside this program, where cargo builds it
@@ -95,5 +118,18 @@ fn build(path: &Path) -> Result<()> {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => bail!("`{BUILD}` failed ({status})"),
         Err(error) => Err(error).with_context(|| format!("cannot run `{BUILD}`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_drivers_are_read_from_the_help() {
+        let help = "--x [possible values: a]\n  --driver <DRIVER>\n  How\n\n  [default: auto]\n  \
+                    [possible values: auto, epoll, ring]\n\n  --y [possible values: b]";
+        assert_eq!(drivers_in(help), ["epoll", "ring"]);
+        assert!(drivers_in("").is_empty());
     }
 }

@@ -98,3 +98,46 @@ fn every_reference_fans_out_to_the_members_of_a_room_only() {
 fn every_reference_broadcasts_to_everyone() {
     each("20", &["--broadcast-only"], |it| it.passes("broadcast --connections 30"));
 }
+
+#[test]
+fn a_comparison_prints_ratios_and_writes_both_files() {
+    let folder = std::env::temp_dir();
+    let path = |kind: &str| folder.join(format!("compare-{}.{kind}", std::process::id()));
+    let (json, html) = (path("json"), path("html"));
+    let mut command = loadtest();
+    command.args(["compare", "echo", "--servers", "limit,tokio-tungstenite", "--pairs", "2"]);
+    command.args(["--connections", "5", "--duration", "1", "--require", "rate>1"]);
+    command.arg("--json").arg(&json).arg("--html").arg(&html);
+    let text = assert_clean(&command.output().expect("the program runs"));
+    assert!(text.contains("medians of 2 rounds, ratios to limit"), "{text}");
+
+    let read = std::fs::read_to_string(&json).expect("the file");
+    let read: serde_json::Value = serde_json::from_str(&read).expect("JSON");
+    let rate = &read["comparison"]["metrics"]["rate"];
+    assert_eq!(rate["limit"]["ratio"]["median"], 1.0);
+    assert!(rate["tokio-tungstenite"]["ratio"]["max"].as_f64() > Some(0.0), "{rate}");
+    assert_eq!(read["runs"].as_array().map(Vec::len), Some(4));
+
+    let page = std::fs::read_to_string(&html).expect("the file");
+    assert!(page.contains("tokio-tungstenite") && page.contains("class=\"bar"));
+    assert!(!page.contains("http:") && !page.contains("https:"), "a link");
+    for path in [json, html] {
+        std::fs::remove_file(path).expect("the file is ours");
+    }
+}
+
+#[test]
+fn what_cannot_be_compared_is_told() {
+    for (arguments, why) in [
+        ("compare", "name the scenario"),
+        ("compare echo --servers nonesuch", "no server of that name"),
+        ("compare drain", "about shardcast alone"),
+        ("compare echo --servers limit --base tokio-uring", "not among the servers"),
+        ("compare echo --servers x --external x=/nonexistent/x", "no such program"),
+    ] {
+        let output = loadtest().args(arguments.split(' ')).output().expect("the program runs");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(why), "{arguments}: {text}");
+    }
+}

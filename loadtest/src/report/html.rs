@@ -1,8 +1,8 @@
 //! The page for people: every outcome with its figures and plots, in one file
 //! that needs no other and follows the reader's light or dark.
 
-use super::plot::{self, Axis, Line};
-use super::{Outcome, PERCENTILES, time_text, value_text};
+use super::plot::{self, Axis, Bar, Line};
+use super::{Comparison, Outcome, PERCENTILES, time_text, value_text};
 use crate::measure::Latency;
 use anyhow::{Context, Result};
 use indicatif::HumanCount;
@@ -21,14 +21,19 @@ const RARITIES: [(f64, &str); 6] = [
     (5.0, "99.999 %"),
 ];
 
-/// Writes the page, about a machine of which the
+/// Writes the page, with what was compared on top, about a machine of which the
 /// run could use `cores`.
-pub(crate) fn write_html(path: &Path, cores: usize, outcomes: &[Outcome]) -> Result<()> {
-    let page = page(cores, outcomes);
+pub(crate) fn write_html(
+    path: &Path,
+    cores: usize,
+    outcomes: &[Outcome],
+    comparison: Option<&Comparison>,
+) -> Result<()> {
+    let page = page(cores, outcomes, comparison);
     std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn page(cores: usize, outcomes: &[Outcome]) -> String {
+fn page(cores: usize, outcomes: &[Outcome], comparison: Option<&Comparison>) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\">\
@@ -36,8 +41,12 @@ fn page(cores: usize, outcomes: &[Outcome]) -> String {
          <h1>shardcast load test</h1>\n<p>{cores} cores, Linux {}</p>\n",
         escape(&super::kernel())
     );
-    for outcome in outcomes {
-        told(outcome, &mut page);
+    if let Some(comparison) = comparison {
+        compared(comparison, outcomes, &mut page);
+    } else {
+        for outcome in outcomes {
+            told(outcome, &mut page);
+        }
     }
     page.push_str("</body></html>\n");
     page
@@ -66,6 +75,44 @@ fn told(outcome: &Outcome, page: &mut String) {
     if points.len() > 1 {
         page.push_str(&over_time(&[("per second".to_owned(), points)]));
     }
+    page.push_str("</section>\n");
+}
+
+/// All servers of a comparison: bars, and the curves of their first round.
+fn compared(comparison: &Comparison, outcomes: &[Outcome], page: &mut String) {
+    let Comparison { scenario, base, rounds, metrics } = comparison;
+    let base_text = escape(base);
+    let _ = writeln!(page, "<section><h2>{scenario}, {rounds} rounds against {base_text}</h2>");
+    if let Some(first) = outcomes.first() {
+        settings(first, page);
+    }
+    for outcome in outcomes {
+        violations(outcome, page);
+    }
+    for metric in metrics {
+        let bars = metric.rows.iter().map(|row| {
+            let ratio = row.ratio;
+            let value = value_text(row.value, metric.unit);
+            let text = format!("{:.2} [{:.2}..{:.2}]  {value}", ratio.median, ratio.min, ratio.max);
+            let range = (ratio.min, ratio.max);
+            Bar { name: escape(&row.server), text, value: ratio.median, range }
+        });
+        let title = format!("{}, ratio to {base_text}", escape(&metric.label));
+        page.push_str(&plot::bars(&title, &bars.collect::<Vec<_>>()));
+    }
+    let servers = metrics.first().map_or(0, |metric| metric.rows.len());
+    let round: Vec<_> = outcomes.iter().take(servers).collect();
+    let name = |outcome: &Outcome| {
+        outcome.settings.get("server").and_then(|it| it.as_str()).map_or(String::new(), escape)
+    };
+    let latencies = round.iter().filter_map(|it| Some((name(it), it.latency_of(None)?)));
+    let latencies: Vec<_> = latencies.collect();
+    if !latencies.is_empty() {
+        percentiles(&latencies, page);
+        page.push_str(&curves("Latency by percentile, first round", &latencies));
+    }
+    let over: Vec<Line> = round.iter().map(|it| (name(it), it.series.points().collect())).collect();
+    page.push_str(&over_time(&over));
     page.push_str("</section>\n");
 }
 
@@ -179,7 +226,7 @@ mod tests {
     fn an_outcome_has_its_figures_curve_and_throughput() {
         let mut outcome = outcome("<shardcast>");
         outcome.violation("3 messages lost");
-        let page = page(2, &[outcome]);
+        let page = page(2, &[outcome], None);
         for wanted in [
             "1,234/s",
             "3 messages lost",
@@ -192,6 +239,17 @@ mod tests {
             assert!(page.contains(wanted), "{wanted} is missing");
         }
         assert_eq!(page.matches("<svg").count(), 2);
+        assert_self_contained(&page);
+    }
+
+    #[test]
+    fn a_comparison_has_a_bar_per_server() {
+        let servers = ["limit".to_owned(), "shardcast-epoll".to_owned()];
+        let rounds = [vec![outcome("limit"), outcome("shardcast-epoll")]];
+        let comparison = Comparison::new(&servers, "limit", &rounds).unwrap();
+        let page = page(2, &rounds.concat(), Some(&comparison));
+        assert_eq!(page.matches("class=\"bar").count(), 2);
+        assert!(page.contains("ratio to limit") && page.contains("shardcast-epoll"));
         assert_self_contained(&page);
     }
 }

@@ -1,18 +1,26 @@
 //! The file of results for programs.
 
-use super::{Outcome, PERCENTILES};
+use super::{Comparison, Outcome, PERCENTILES};
 use crate::measure::Latency;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// Writes all outcomes of a run, with the machine they
+/// Writes all outcomes of a run and what was compared, with the machine they
 /// come from, of which the run could use `cores`.
-pub(crate) fn write_json(path: &Path, cores: usize, outcomes: &[Outcome]) -> Result<()> {
-    let document = json!({
+pub(crate) fn write_json(
+    path: &Path,
+    cores: usize,
+    outcomes: &[Outcome],
+    comparison: Option<&Comparison>,
+) -> Result<()> {
+    let mut document = json!({
         "machine": { "cores": cores, "kernel": super::kernel() },
         "runs": outcomes.iter().map(outcome_json).collect::<Vec<_>>(),
     });
+    if let Some(comparison) = comparison {
+        document["comparison"] = comparison_json(comparison);
+    }
     let text = format!("{document:#}\n");
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
@@ -34,6 +42,27 @@ fn outcome_json(outcome: &Outcome) -> Value {
         "latency_ns": latencies,
         "per_second_over_time": over_time,
         "violations": outcome.violations,
+    })
+}
+
+fn comparison_json(comparison: &Comparison) -> Value {
+    let metrics: Map<_, _> = comparison
+        .metrics
+        .iter()
+        .map(|metric| {
+            let rows = metric.rows.iter().map(|row| {
+                let ratio = &row.ratio;
+                let ratio = json!({ "median": ratio.median, "min": ratio.min, "max": ratio.max });
+                (row.server.clone(), json!({ "median": row.value, "ratio": ratio }))
+            });
+            (metric.key.clone(), Value::Object(rows.collect()))
+        })
+        .collect();
+    json!({
+        "scenario": comparison.scenario,
+        "base": comparison.base,
+        "rounds": comparison.rounds,
+        "metrics": metrics,
     })
 }
 

@@ -10,6 +10,7 @@ pub(crate) use html::write_html;
 pub(crate) use json::write_json;
 pub(crate) use table::{time_text, value_text};
 
+use crate::comparison::Comparison;
 use crate::measure::{Latency, Losses, Usage};
 use crate::share::Series;
 use indicatif::HumanCount;
@@ -98,6 +99,11 @@ impl Outcome {
     pub(crate) fn figure_of(&self, key: &str) -> Option<(f64, Unit, &str)> {
         let figure = self.figures.iter().find(|figure| figure.key == key)?;
         Some((figure.value, figure.unit, &figure.label))
+    }
+
+    /// The keys of all numbers, in their order.
+    pub(crate) fn figure_keys(&self) -> impl Iterator<Item = &str> {
+        self.figures.iter().map(|figure| &*figure.key)
     }
 
     /// The distribution called `key`, or the first if that is `None`.

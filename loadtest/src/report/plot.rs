@@ -108,6 +108,41 @@ pub(super) fn lines(title: &str, x: &Axis, y: &Axis, lines: &[Line]) -> String {
     figure(&format!("{title}: {}", y.label), &svg, lines.iter().map(|(name, _)| name.as_str()))
 }
 
+/// One bar: its name, value, what is written behind it, and the range it had.
+pub(super) struct Bar {
+    pub(super) name: String,
+    pub(super) text: String,
+    pub(super) value: f64,
+    pub(super) range: (f64, f64),
+}
+
+/// Horizontal bars from 0 on, each with a whisker for its range.
+pub(super) fn bars(title: &str, bars: &[Bar]) -> String {
+    const ROW: f64 = 26.0;
+    const NAMES: f64 = 150.0;
+    const TEXTS: f64 = 210.0;
+    let most = bars.iter().map(|bar| bar.range.1.max(bar.value)).fold(1e-9, f64::max);
+    let scale = (WIDTH - NAMES - TEXTS) / most;
+    let height = ROW * bars.len() as f64 + 6.0;
+    let mut svg =
+        format!(r#"<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{title}">"#);
+    for (at, bar) in bars.iter().enumerate() {
+        let (colour, top) = (at % COLOURS, ROW * at as f64 + 4.0);
+        let (low, high) = (NAMES + bar.range.0 * scale, NAMES + bar.range.1 * scale);
+        let (name, text, width, middle) = (&bar.name, &bar.text, bar.value * scale, top + 9.0);
+        let _ = write!(
+            svg,
+            r#"<text x="{}" y="{:.1}" text-anchor="end">{name}</text><rect class="bar c{colour}" x="{NAMES}" y="{top:.1}" width="{width:.1}" height="18"/><path class="whisker" d="M{low:.1} {middle:.1}H{high:.1}"/><text x="{:.1}" y="{:.1}">{text}</text>"#,
+            NAMES - 8.0,
+            top + 13.0,
+            high.max(NAMES + width) + 8.0,
+            top + 13.0
+        );
+    }
+    svg.push_str("</svg>");
+    figure(title, &svg, std::iter::empty())
+}
+
 fn figure<'a>(title: &str, svg: &str, names: impl Iterator<Item = &'a str>) -> String {
     let mut text = format!("<figure><figcaption>{title}</figcaption>{svg}<p class=\"legend\">");
     for (at, name) in names.enumerate() {
