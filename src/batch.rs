@@ -42,6 +42,11 @@ impl<'a> Slice<'a> {
         self.owner.slice(self.range.clone())
     }
 
+    /// Length of the whole shared buffer, in bytes.
+    pub fn owner_len(&self) -> usize {
+        self.owner.len()
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> usize {
         self.range.len()

@@ -10,10 +10,14 @@ pub mod publication;
 pub mod server;
 pub mod shard;
 
+pub use dialect::{Dialect, MESSAGE_EVENT, Payload};
 pub use engine::{
     Conn, ConnInfo, Disconnect, Fault, HandlerError, HandlerResult, Limits, Message, SlowPolicy,
-    Stats,
+    Stats, To,
 };
 pub use id::{ClientId, ConnId};
-pub use publication::Data;
-pub use shard::{BuildError, Builder, DriverKind, Engine, Handle, RunError, Running};
+pub use publication::{Data, Publication};
+pub use shard::{
+    BuildError, Builder, DriverKind, Engine, Handle, Query, QueryError, RoomInfo, RunError,
+    Running, SendError,
+};

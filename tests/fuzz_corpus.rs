@@ -24,6 +24,8 @@ macro_rules! targets {
 
 targets! {
     deframe: "../fuzz/bodies/deframe.rs",
+    dialect: "../fuzz/bodies/dialect.rs",
+    engine: "../fuzz/bodies/engine.rs",
     handshake: "../fuzz/bodies/handshake.rs",
     session: "../fuzz/bodies/session.rs",
 }

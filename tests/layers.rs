@@ -232,10 +232,8 @@ const STATIC_TABLES: &[&str] = &[];
 
 const BANNED_NAMES: &[&str] = &["util", "utils", "common", "helper", "helpers", "manager"];
 const BANNED_STARTS: &[&str] = &["get_"];
-const NAMES_ALLOWED: &[(&str, &str)] = &[
-    ("Common", "src/engine/core.rs: what all shards of a process share; to be renamed"),
-    ("common", "fields that hold it"),
-];
+/// Names that are banned and right all the same, with the reason.
+const NAMES_ALLOWED: &[(&str, &str)] = &[];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

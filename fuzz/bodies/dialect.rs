@@ -11,7 +11,7 @@ use shardcast::dialect::{Command, Dialect, Encoding, Event, Incoming, Payload, S
 ///
 /// # Panics
 /// If a dialect does not keep to its contract.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     for &reader in Dialect::ALL {
         let binary = reader.parse(Incoming::Binary(data));
         if let Ok(command) = &binary {

@@ -61,7 +61,7 @@ pub enum Dialect {
     /// Source: the protocol section of the "WebSocket Module Guide".
     #[default]
     Pubsub,
-    /// No envelope: text and binary messages go to the handler of [`RAW_EVENT`]
+    /// No envelope: text and binary messages go to the text and binary handlers
     /// as they are, and only data is sent.
     Raw,
 }
@@ -124,6 +124,16 @@ impl Dialect {
             Wire::Envelope(envelope) => writer::encode(envelope, event, *at, out),
             Wire::Bare => raw::encode(event, out),
         }
+    }
+
+    /// Its words for `refusal`, as in a close reason; a dialect that tells no
+    /// errors borrows those of `pubsub`.
+    pub fn words<'a>(self, refusal: &Refusal<'a>) -> &'a str {
+        let wire = match &self.format().wire {
+            Wire::Envelope(envelope) => envelope,
+            Wire::Bare => &pubsub::ENVELOPE,
+        };
+        wire.words.of(refusal)
     }
 
     fn format(self) -> &'static Format {

@@ -20,7 +20,7 @@ pub(super) const FORMAT: Format = Format {
     wire: Wire::Envelope(&ENVELOPE),
 };
 
-const ENVELOPE: Envelope = Envelope {
+pub(super) const ENVELOPE: Envelope = Envelope {
     keys: Keys { event: "type", data: "data", room: "room", to: "to" },
     commands: &[
         ("publish", Verb::Publish),

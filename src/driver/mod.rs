@@ -123,6 +123,12 @@ pub trait Driver {
     /// it returning events for ever.
     fn next(&mut self) -> Option<Event<'_, Self::Socket>>;
 
+    /// While `hold` is set, `next` lends no data: what arrives stays with the
+    /// kernel, whose windows fill and slow the peers down. All other events come
+    /// as ever. Data that was held back is lent after the hold has ended, without
+    /// anything new having to arrive.
+    fn hold_data(&mut self, hold: bool);
+
     /// Takes all of `batch` to be sent in order on `id`.
     ///
     /// Must not be called while an earlier batch of `id` is pending (in debug

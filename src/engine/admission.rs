@@ -3,7 +3,10 @@
 
 use std::{
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use hashbrown::HashMap;
@@ -33,11 +36,46 @@ pub(crate) struct Admission {
     most_per_address: usize,
     most_refusals: usize,
     counts: Mutex<Counts>,
+    /// The process is to be drained.
+    closed: AtomicBool,
+    /// One bit for each shard that takes in nothing more and has sent all mail.
+    quiet: AtomicU64,
 }
 
 impl Admission {
     pub(crate) fn new(most: usize, most_per_address: usize, most_refusals: usize) -> Self {
-        Self { most, most_per_address, most_refusals, counts: Mutex::default() }
+        Self {
+            most,
+            most_per_address,
+            most_refusals,
+            counts: Mutex::default(),
+            closed: AtomicBool::new(false),
+            quiet: AtomicU64::new(0),
+        }
+    }
+
+    /// Nobody comes in any more, and all who are in are to go: each shard sees it
+    /// at its next turn.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether [`Admission::close`] was called.
+    pub(crate) fn is_closed(&self) -> bool {
+        // Acquire: what was sent to the shards before the close is seen with it.
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// The shard takes in nothing more from clients, and its mail to the others
+    /// is in their mailboxes.
+    pub(crate) fn quiesce(&self, shard: u8) {
+        self.quiet.fetch_or(1 << shard, Ordering::SeqCst);
+    }
+
+    /// The shards that have said so. Whoever sees them all finds all mail in its
+    /// mailbox.
+    pub(crate) fn quiet_shards(&self) -> u64 {
+        self.quiet.load(Ordering::Acquire)
     }
 
     /// Counts a new connection. What is answered `Yes` or `Refuse` must be given

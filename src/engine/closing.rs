@@ -6,7 +6,7 @@
 //! of its rooms and says goodbye.
 
 use super::{
-    connection::State,
+    connection::{NONE, State},
     core::{Core, Order},
     disconnect::Disconnect,
     timers::{TICK_MS, Tick, reached},
@@ -56,10 +56,11 @@ impl Core {
         if reason == Disconnect::Slow {
             self.stats.slow_disconnects += 1;
         }
-        if abrupt && let Some(lag) = &mut self.connections[slot as usize].lag {
-            self.stats.messages_dropped += lag.clear() as u64;
+        if abrupt {
+            self.drop_backlog(slot);
         }
         self.say_goodbye(slot, &reason, abrupt);
+        self.connections[slot as usize].flags.departed = true;
         let connection = &mut self.connections[slot as usize];
         connection.state = match reason {
             Disconnect::ByPeer { .. } => State::Finished,
@@ -69,7 +70,18 @@ impl Core {
             _ => State::Closing,
         };
         self.mark_ready(slot);
-        self.set_deadline(slot);
+    }
+
+    /// Throws away what waits for a connection, so that its Close frame is next.
+    fn drop_backlog(&mut self, slot: u32) {
+        let connection = &mut self.connections[slot as usize];
+        let Some(lag) = &mut connection.lag else { return };
+        self.stats.messages_dropped += lag.clear() as u64;
+        if lag.in_flight {
+            // This turn's direct sends would only come behind the Close frame.
+            connection.direct_head = NONE;
+            connection.direct_tail = NONE;
+        }
     }
 
     /// Queues the Close frame: past all waiting data, or behind it.
@@ -91,7 +103,6 @@ impl Core {
         let slot = id.slot();
         self.connections[slot as usize].state = State::Lingering;
         self.mark_ready(slot);
-        self.set_deadline(slot);
     }
 
     /// Lets what is queued leave, then closes.
@@ -99,7 +110,6 @@ impl Core {
         let slot = id.slot();
         self.connections[slot as usize].state = State::Finished;
         self.mark_ready(slot);
-        self.set_deadline(slot);
     }
 
     /// The peer will send nothing more.
@@ -128,7 +138,7 @@ impl Core {
             return;
         }
         let gone = self.connections.remove(id.slot() as usize);
-        debug_assert!(gone.memberships.is_empty(), "a member is removed");
+        debug_assert!(gone.memberships.is_empty(), "{id:?} is removed, a member");
         self.process.admission.leave(gone.peer.address().ip(), gone.admitted);
         self.orders.push(Order::Close(id));
     }
@@ -149,10 +159,16 @@ impl Core {
         self.drained_to < end
     }
 
-    fn set_deadline(&mut self, slot: u32) {
-        let at = self.tick_after(self.limits().close_timeout);
-        self.connections[slot as usize].deadline = at;
-        self.schedule_by(slot, at);
+    /// Everything, the Close frame or the last response too, has left: from now
+    /// on the peer has `close_timeout` to answer. Before, `write_timeout` bounds
+    /// every batch.
+    pub(crate) fn await_the_end(&mut self, slot: u32) {
+        let connection = &mut self.connections[slot as usize];
+        if !std::mem::replace(&mut connection.flags.awaited, true) {
+            let at = self.tick_after(self.limits().close_timeout);
+            self.connections[slot as usize].deadline = at;
+            self.schedule_by(slot, at);
+        }
     }
 
     /// The tick at which `wait` is over for certain.
@@ -163,7 +179,8 @@ impl Core {
 
     /// Makes sure that the connection's timer comes up no later than `at`.
     pub(crate) fn schedule_by(&mut self, slot: u32, at: Tick) {
-        if !reached(self.connections[slot as usize].timer, at) {
+        let connection = &self.connections[slot as usize];
+        if !connection.flags.timed || !reached(connection.timer, at) {
             self.schedule(slot, at);
         }
     }

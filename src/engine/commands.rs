@@ -1,8 +1,6 @@
 //! From a message to what it brings about: the embedding program's handler if
 //! there is one of that name, else the built-in command.
 
-use std::sync::Arc;
-
 use super::{
     conn::Conn,
     connection::State,
@@ -38,9 +36,9 @@ pub(crate) fn on_message(engine: &mut ShardEngine, id: ConnId, incoming: Incomin
 
 /// Returns whether the message may go on.
 fn run_message_hooks(engine: &mut ShardEngine, id: ConnId, command: &Command<'_>) -> bool {
-    let app = Arc::clone(&engine.app);
     let message = Message::of(command);
-    for hook in &app.message {
+    for index in 0..engine.app.message.len() {
+        let hook = &engine.app.message[index];
         let result = guard(|| hook(&mut Conn::new(&mut engine.core, id), &message));
         if !engine.after_hook(id, "message", result) {
             return false;
@@ -128,7 +126,7 @@ fn publish(
 }
 
 fn send(engine: &mut ShardEngine, id: ConnId, target: Target<'_>, data: Option<Payload<'_>>) {
-    let user = engine.core.connections[id.slot() as usize].user().map(str::to_owned);
+    let user = engine.core.lend_user(id);
     let message = Outgoing {
         event: MESSAGE_EVENT,
         data,
@@ -138,4 +136,5 @@ fn send(engine: &mut ShardEngine, id: ConnId, target: Target<'_>, data: Option<P
         key: None,
     };
     engine.core.publish(target, &message);
+    engine.core.return_user(id, user);
 }

@@ -159,6 +159,9 @@ impl<'a> Conn<'a> {
     }
 
     fn send_whole(&mut self, opcode: Opcode, payload: &[u8]) {
+        if self.state().flags.departed {
+            return;
+        }
         self.core.write_direct(self.slot(), |out| write_whole(out, opcode, payload));
         self.core.stats.direct_messages += 1;
     }
@@ -191,14 +194,15 @@ impl<'a> Conn<'a> {
                 let message = Event::Message { event, room: None, data, from: None, user: None };
                 self.core.tell(to.slot(), &message);
             }
-        } else if self.core.process.all_shards() >> to.shard() & 1 == 1 {
+        } else if self.core.process.has_shard(to.shard()) {
             let letter = Letter { to, event: event.into(), data: to_data(data) };
             self.core.outbound.push((1 << to.shard(), Mail::Send(Box::new(letter))));
         }
     }
 
-    /// Closes it, after what was sent before, with a code and a reason (RFC 6455
-    /// section 7.4). It hears nothing more from its peer but the answering Close.
+    /// Closes it, after all that is sent to it by the present handler, with a code
+    /// and a reason (RFC 6455 section 7.4). No further message of its peer is
+    /// heard.
     pub fn close(&mut self, code: u16, reason: &str) {
         let reason = reason.to_owned().into();
         self.core.disconnect(self.id, Disconnect::Requested { code, reason });
@@ -237,7 +241,7 @@ impl<'c> To<'c> {
     /// Sends `event` with `data`. The receivers are told who sent it.
     pub fn emit<'d>(self, event: &str, data: impl Into<Option<Payload<'d>>>) {
         let Self { core, from, target, except, key } = self;
-        let user = core.connections[from.slot() as usize].user().map(str::to_owned);
+        let user = core.lend_user(from);
         let message = Outgoing {
             event,
             data: data.into(),
@@ -247,6 +251,7 @@ impl<'c> To<'c> {
             key,
         };
         core.publish(target, &message);
+        core.return_user(from, user);
     }
 }
 

@@ -72,15 +72,24 @@ pub(crate) struct Connection {
 
 /// One-bit facts of a connection.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state")]
 pub(crate) struct Flags {
     /// It is on the list of connections to look at in the flush.
     pub(crate) ready: bool,
     /// Some entry of a log excepts it since its last flush.
     pub(crate) excepted: bool,
+    /// `timer` is the tick of an entry in the wheel.
+    pub(crate) timed: bool,
+    /// The peer's Close frame, or an error, has come: what follows is not read.
+    pub(crate) deaf: bool,
     /// A ping is out since `last_received`.
     pub(crate) pinged: bool,
     /// The connect hook ran, so the disconnect hook must.
     pub(crate) announced: bool,
+    /// Its Close frame is queued: no data may follow.
+    pub(crate) departed: bool,
+    /// The deadline for the peer to close is set.
+    pub(crate) awaited: bool,
     /// The sending side was closed.
     pub(crate) shut: bool,
 }
@@ -140,14 +149,14 @@ impl Connection {
         self.lag.as_ref().is_some_and(|lag| lag.in_flight)
     }
 
-    /// Queues a control frame past all data of a connection that is blocked.
+    /// What it could not take yet, made if there is nothing.
     pub(crate) fn lag(&mut self) -> &mut Lag {
         self.lag.get_or_insert_default()
     }
 
     /// Whether the protocol layer can still be asked about what arrives.
     pub(crate) fn takes_messages(&self) -> bool {
-        matches!(self.state, State::Open | State::Closing)
+        matches!(self.state, State::Open | State::Closing) && !self.flags.deaf
     }
 
     pub(crate) fn reason(&self) -> Disconnect {

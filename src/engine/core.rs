@@ -1,6 +1,6 @@
 //! The state of one shard's engine and the operations on it that no handler
-//! sees. What comes in goes through `engine::input`, what goes out through
-//! `engine::flush`; this file is what both stand on.
+//! sees. What comes in goes through `shard_engine`, what goes out through
+//! `flush`; this file is what both stand on.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -12,6 +12,7 @@ use super::{
     connection::{Connection, Control, NONE},
     directory::Directory,
     disconnect::Disconnect,
+    flush::own,
     lag::order_of_direct,
     limits::Limits,
     mail::Mail,
@@ -20,6 +21,7 @@ use super::{
     timers::{TICK_MS, Tick, Wheel},
 };
 use crate::{
+    batch::Slice,
     dialect::{Dialect, Encoding, Event, Stamp},
     id::{ClientId, ConnId},
     proto::frame::{self, Opcode},
@@ -81,6 +83,11 @@ impl Process {
         }
     }
 
+    /// Whether there is a shard of that number.
+    pub(crate) fn has_shard(&self, shard: u8) -> bool {
+        usize::from(shard) < self.shards
+    }
+
     /// One bit for each shard.
     pub(crate) fn all_shards(&self) -> u64 {
         u64::MAX >> (Limits::SHARDS - self.shards)
@@ -92,8 +99,8 @@ impl Process {
 pub(crate) struct DirectRun {
     /// How many publications the shard had accepted before it.
     pub(crate) published: u64,
-    pub(crate) start: u32,
-    pub(crate) end: u32,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
     /// The connection's next run, or [`NONE`].
     pub(crate) next: u32,
 }
@@ -113,6 +120,8 @@ pub enum Order {
 pub(crate) struct Core {
     pub(crate) shard: u8,
     pub(crate) process: Arc<Process>,
+    /// The process's, where no other shard's writes are near.
+    limits: Limits,
     pub(crate) now: Now,
     pub(crate) connections: Slab<Connection>,
     next_generation: u32,
@@ -126,6 +135,9 @@ pub(crate) struct Core {
     pub(crate) ready: Vec<u32>,
     /// Bytes appended to rooms' logs since the last flush.
     pub(crate) logged: usize,
+    /// Bytes appended to rooms' logs since all members of all rooms were last
+    /// given everything.
+    pub(crate) ungiven: usize,
     pub(crate) wheel: Wheel,
     pub(crate) stats: Stats,
     /// For other shards: a bit for each, and what they get.
@@ -162,6 +174,7 @@ impl Core {
     pub(crate) fn new(shard: u8, process: Arc<Process>, now: Now) -> Self {
         Self {
             shard,
+            limits: process.limits.clone(),
             process,
             now,
             connections: Slab::new(),
@@ -172,6 +185,7 @@ impl Core {
             runs: Vec::new(),
             ready: Vec::new(),
             logged: 0,
+            ungiven: 0,
             wheel: Wheel::new(now.tick()),
             stats: Stats::default(),
             outbound: Vec::new(),
@@ -188,7 +202,7 @@ impl Core {
     }
 
     pub(crate) fn limits(&self) -> &Limits {
-        &self.process.limits
+        &self.limits
     }
 
     pub(crate) fn stamp(&self) -> Stamp {
@@ -232,6 +246,23 @@ impl Core {
         ClientId::new(self.process.node, id)
     }
 
+    /// Takes the user's name out of its connection while it is needed beside a
+    /// change of the rest; [`Core::return_user`] puts it back.
+    pub(crate) fn lend_user(&mut self, id: ConnId) -> Option<Box<str>> {
+        self.connections[id.slot() as usize].extra.as_mut()?.user.take()
+    }
+
+    pub(crate) fn return_user(&mut self, id: ConnId, user: Option<Box<str>>) {
+        if user.is_some() {
+            self.connections[id.slot() as usize].extra().user = user;
+        }
+    }
+
+    /// Bytes that wait for the flush.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.direct.len() + self.logged
+    }
+
     /// Puts a connection on the list of those that the flush looks at.
     pub(crate) fn mark_ready(&mut self, slot: u32) {
         let connection = &mut self.connections[slot as usize];
@@ -243,9 +274,9 @@ impl Core {
 
     /// Appends bytes that `write` makes to what `slot` is sent in this turn.
     pub(crate) fn write_direct(&mut self, slot: u32, write: impl FnOnce(&mut BytesMut)) {
-        let start = self.direct.len() as u32;
+        let start = self.direct.len();
         write(&mut self.direct);
-        let end = self.direct.len() as u32;
+        let end = self.direct.len();
         if start == end {
             return;
         }
@@ -275,13 +306,7 @@ impl Core {
         connection.direct_tail = NONE;
         let mut frames = Vec::new();
         while let Some(run) = self.runs.get(at as usize) {
-            let range = run.start as usize..run.end as usize;
-            // A copy of the few, so that one slow peer does not keep alive the
-            // bytes that a whole turn sent to everybody.
-            let bytes = match range.len() {
-                ..=4096 => Bytes::copy_from_slice(&turn[range]),
-                _ => turn.slice(range),
-            };
+            let bytes = own(&Slice::new(turn, run.start..run.end));
             let order = order_of_direct(run.published);
             frames.push(super::lag::Queued { order, bytes, channel: None, key: None });
             at = run.next;
@@ -289,9 +314,14 @@ impl Core {
         frames
     }
 
-    /// Sends one event to one connection, in its dialect.
+    /// Sends one event to one connection, in its dialect. Nothing follows a Close
+    /// frame (RFC 6455 section 5.5.1).
     pub(crate) fn tell(&mut self, slot: u32, event: &Event<'_>) {
-        let (dialect, stamp) = (self.connections[slot as usize].dialect, self.stamp());
+        let connection = &self.connections[slot as usize];
+        if connection.flags.departed {
+            return;
+        }
+        let (dialect, stamp) = (connection.dialect, self.stamp());
         self.write_direct(slot, |out| {
             write_frame(out, |out| dialect.encode(event, &stamp, out));
         });
@@ -316,11 +346,14 @@ impl Core {
         }
     }
 
-    /// Makes sure that the connection's timer comes up no later than `at`.
+    /// Sets the connection's timer to `at`, or to the wheel's horizon if that is
+    /// earlier.
     pub(crate) fn schedule(&mut self, slot: u32, at: Tick) {
         let id = self.id_of(slot);
         let tick = self.wheel.insert(id, at);
-        self.connections[slot as usize].timer = tick;
+        let connection = &mut self.connections[slot as usize];
+        connection.timer = tick;
+        connection.flags.timed = true;
     }
 
     /// Remembers why a connection ends; the first reason stands.

@@ -20,10 +20,12 @@ impl Core {
     /// any more is dropped here.
     pub(crate) fn on_timer(&mut self, id: ConnId, tick: Tick) {
         let now = self.now.tick();
-        let Some(connection) = self.find(id) else { return };
-        if connection.timer != tick {
+        let Some(connection) = self.find_mut(id) else { return };
+        if !connection.flags.timed || connection.timer != tick {
             return;
         }
+        connection.flags.timed = false;
+        let connection = &self.connections[id.slot() as usize];
         let write_timeout = ticks(self.limits().write_timeout);
         if let Some(lag) = connection.lag.as_ref().filter(|lag| lag.in_flight)
             && reached(lag.since.wrapping_add(write_timeout), now)
@@ -44,11 +46,12 @@ impl Core {
             }
             State::Open => self.heartbeat(id),
             State::Closing | State::Lingering | State::Finished => {
-                if reached(connection.deadline, now) {
+                let awaited = connection.flags.awaited;
+                if awaited && reached(connection.deadline, now) {
                     self.disconnect(id, Disconnect::Lost);
                     return;
                 }
-                Some(connection.deadline)
+                awaited.then_some(connection.deadline)
             }
         };
         self.reschedule(id, next, write_timeout);
@@ -64,14 +67,9 @@ impl Core {
             (None, write) => write,
             (next, _) => next,
         };
-        match at {
-            Some(at) => self.schedule(id.slot(), at),
-            // Without heartbeats there is nothing to look at: far away, so that
-            // any deadline counts as earlier.
-            None => {
-                let far = self.now.tick().wrapping_add(u32::MAX / 4);
-                self.connections[id.slot() as usize].timer = far;
-            }
+        // Without heartbeats there is nothing to look at.
+        if let Some(at) = at {
+            self.schedule_by(id.slot(), at);
         }
     }
 

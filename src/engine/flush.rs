@@ -7,13 +7,12 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    connection::{NONE, State},
+    connection::{Connection, NONE, State},
     core::{Core, Order},
     gather::gather,
     lag::{Queued, order_of_publication},
     limits::SlowPolicy,
     room_log::Slices,
-    timers::TICK_MS,
 };
 use crate::{
     batch::{Sending, Slice},
@@ -33,7 +32,7 @@ impl Core {
     /// Whether so much is waiting that it should be flushed before more comes
     /// in: 256 KiB still lie in a core's second-level cache.
     pub(crate) fn wants_flush(&self) -> bool {
-        self.direct.len() + self.logged >= 256 * 1024
+        self.pending_bytes() >= 256 * 1024
     }
 
     /// Sends what is waiting, to at most `sends_per_turn` members of rooms.
@@ -41,13 +40,20 @@ impl Core {
     pub(crate) fn flush(&mut self, outlet: &mut impl Outlet) -> bool {
         let turn = self.direct.split().freeze();
         let mut ready = std::mem::take(&mut self.ready);
+        // If no room has anything for anyone, there is nothing to merge.
+        let quiet = self.rooms.dirty.is_empty();
         for slot in ready.drain(..) {
-            self.serve(slot, &turn, outlet);
+            let lags = |connection: &Connection| connection.lag.is_some();
+            if quiet && !self.connections.get(slot as usize).is_none_or(lags) {
+                self.serve_direct(slot, &turn, outlet);
+            } else {
+                self.serve(slot, &turn, outlet);
+            }
         }
         self.ready = ready;
         self.runs.clear();
         drop(turn);
-        if self.direct.capacity() > KEPT_DIRECT_BYTES || !self.direct.try_reclaim(4096) {
+        if !self.direct.try_reclaim(4096) || self.direct.capacity() > KEPT_DIRECT_BYTES {
             self.direct = BytesMut::with_capacity(16 * 1024);
         }
         self.logged = 0;
@@ -64,7 +70,19 @@ impl Core {
                 self.rooms.dirty.push_back(channel);
             }
         }
+        if self.rooms.dirty.is_empty() {
+            self.ungiven = 0;
+        }
         !self.rooms.dirty.is_empty()
+    }
+
+    /// Whether so much is published that is still to be given to members that no
+    /// more should be taken in before it is: else members that take everything
+    /// they are offered would be counted as slow because they were offered
+    /// nothing.
+    pub(crate) fn must_catch_up(&self) -> bool {
+        !self.rooms.dirty.is_empty()
+            && self.ungiven >= (self.limits().queue_bytes / 4).min(256 * 1024)
     }
 
     /// Goes on with the channel's members. Returns whether all have been given
@@ -165,7 +183,7 @@ impl Core {
             self.check_budget(slot);
             return;
         }
-        let id = self.id_of(slot);
+        let (id, most) = (self.id_of(slot), self.limits().batch_bytes);
         loop {
             let lag = &mut self.connections[slot as usize].lag;
             let control = lag.as_mut().map(|lag| lag.take_control()).unwrap_or_default();
@@ -186,6 +204,35 @@ impl Core {
                 self.check_budget(slot);
                 return;
             }
+            // A batch that is not full was all there is.
+            if bytes < most {
+                break;
+            }
+        }
+        self.served(slot, id);
+    }
+
+    /// Sends a connection its direct sends of this turn and nothing else.
+    fn serve_direct(&mut self, slot: u32, turn: &Bytes, outlet: &mut impl Outlet) {
+        let id = self.id_of(slot);
+        let connection = &mut self.connections[slot as usize];
+        connection.flags.ready = false;
+        let mut next = std::mem::replace(&mut connection.direct_head, NONE);
+        connection.direct_tail = NONE;
+        let mut slices = Slices::new();
+        let mut bytes = 0;
+        while let Some(run) = self.runs.get(next as usize) {
+            bytes += run.end - run.start;
+            slices.push(Slice::new(turn, run.start..run.end));
+            next = run.next;
+        }
+        if bytes > 0 {
+            let sending = outlet.send(id, &slices);
+            drop(slices);
+            self.sent(slot, bytes, sending);
+            if sending == Sending::Pending {
+                return;
+            }
         }
         self.served(slot, id);
     }
@@ -197,12 +244,15 @@ impl Core {
         connection.lag = None;
         connection.flags.excepted = false;
         match connection.state {
-            State::Finished => self.remove(id),
-            State::Lingering if !connection.flags.shut => {
-                connection.flags.shut = true;
-                self.orders.push(Order::Shutdown(id));
+            State::Handshake | State::Open => {}
+            State::Closing => self.await_the_end(slot),
+            State::Lingering => {
+                if !std::mem::replace(&mut connection.flags.shut, true) {
+                    self.orders.push(Order::Shutdown(id));
+                }
+                self.await_the_end(slot);
             }
-            _ => {}
+            State::Finished => self.remove(id),
         }
     }
 
@@ -225,17 +275,7 @@ impl Core {
             lag.sent(taken.queued);
         }
         for (membership, cursor) in taken.cursors {
-            let channel = self.rooms.channel_mut(membership.channel);
-            let member = &mut channel.members[membership.position as usize];
-            debug_assert_eq!(member.slot, slot);
-            let moved = member.cursor != cursor;
-            member.cursor = cursor;
-            if moved && !channel.dirty && cursor == channel.log.end() {
-                channel.behind = channel.behind.saturating_sub(1);
-                if channel.behind == 0 {
-                    self.rooms.mark_dirty(membership.channel);
-                }
-            }
+            self.rooms.advance(membership.channel, membership.position, cursor);
         }
     }
 
@@ -248,8 +288,8 @@ impl Core {
             let lag = self.connections[slot as usize].lag();
             lag.in_flight = true;
             lag.since = now;
-            let wait = self.limits().write_timeout.as_millis() as u64 / TICK_MS;
-            self.schedule_by(slot, now.wrapping_add(wait as u32 + 1));
+            let at = self.tick_after(self.limits().write_timeout);
+            self.schedule_by(slot, at);
         }
     }
 
@@ -298,7 +338,7 @@ impl Core {
     pub(crate) fn detach_membership(&mut self, slot: u32, index: u32, position: u32) {
         let channel = self.rooms.channel_mut(index);
         channel.log.freeze();
-        let end = channel.log.end();
+        let (end, serial) = (channel.log.end(), channel.serial);
         let mut at = channel.members[position as usize].cursor;
         let mut frames = Vec::new();
         while at != end {
@@ -314,23 +354,26 @@ impl Core {
                 frames.extend(slices.iter().map(|slice| Queued {
                     order,
                     bytes: own(slice),
-                    channel: Some(index),
+                    channel: Some(serial),
                     key: key.clone(),
                 }));
             }
             at = next;
         }
-        channel.members[position as usize].cursor = end;
+        self.rooms.advance(index, position, end);
         if !frames.is_empty() {
             self.connections[slot as usize].lag().merge(frames);
         }
     }
 }
 
-/// Small frames are copied, so that a waiting one does not keep its segment.
-fn own(slice: &Slice<'_>) -> Bytes {
-    match slice.len() {
-        ..=4096 => Bytes::copy_from_slice(slice.as_slice()),
-        _ => slice.to_bytes(),
+/// The same bytes to keep while they wait: a copy unless they are a good part of
+/// their buffer, so that a few waiting bytes do not keep alive what a whole turn
+/// sent to everybody.
+pub(crate) fn own(slice: &Slice<'_>) -> Bytes {
+    if slice.len() > 4096 && slice.len() >= slice.owner_len() / 4 {
+        slice.to_bytes()
+    } else {
+        Bytes::copy_from_slice(slice.as_slice())
     }
 }

@@ -170,7 +170,7 @@ impl Gathering<'_> {
             if order_of_direct(run.published) > until {
                 break;
             }
-            let range = run.start as usize..run.end as usize;
+            let range = run.start..run.end;
             self.taken.bytes += range.len();
             self.taken.next_run = run.next;
             self.slices.push(Slice::new(self.turn, range));
@@ -191,14 +191,11 @@ impl Gathering<'_> {
             to = to.wrapping_add(1);
             excepted += u64::from(entry.except == self.slot);
         }
-        let before: usize = self.slices.iter().map(Slice::len).sum();
-        if excepted == 0 {
-            log.slices(from, to, &mut self.slices);
+        self.taken.bytes += if excepted == 0 {
+            log.slices(from, to, &mut self.slices)
         } else {
-            log.slices_except(from, to, self.slot, &mut self.slices);
-        }
-        let after: usize = self.slices.iter().map(Slice::len).sum();
-        self.taken.bytes += after - before;
+            log.slices_except(from, to, self.slot, &mut self.slices)
+        };
         self.taken.deliveries += u64::from(to.wrapping_sub(from)) - excepted;
         self.taken.cursors[index].1 = to;
     }

@@ -30,8 +30,9 @@ pub(crate) fn order_of_direct(published: u64) -> Order {
 pub(crate) struct Queued {
     pub(crate) order: Order,
     pub(crate) bytes: Bytes,
-    /// The channel that it was published in, `None` for a direct send.
-    pub(crate) channel: Option<u32>,
+    /// The serial number of the channel that it was published in, `None` for a
+    /// direct send.
+    pub(crate) channel: Option<u64>,
     pub(crate) key: Option<Box<str>>,
 }
 
@@ -143,7 +144,7 @@ impl Lag {
     /// Keeps the newest publication for each channel and key, and every direct
     /// send.
     fn conflate(&mut self) {
-        let mut seen: HashSet<(u32, Option<&str>)> = HashSet::new();
+        let mut seen: HashSet<(u64, Option<&str>)> = HashSet::new();
         let mut keep: Vec<bool> = Vec::with_capacity(self.queue.len());
         for queued in self.queue.iter().rev() {
             keep.push(match queued.channel {
@@ -161,7 +162,7 @@ impl Lag {
 mod tests {
     use super::*;
 
-    fn frame(order: Order, channel: Option<u32>, key: Option<&str>) -> Queued {
+    fn frame(order: Order, channel: Option<u64>, key: Option<&str>) -> Queued {
         let bytes = Bytes::from(format!("{order:04}"));
         Queued { order, bytes, channel, key: key.map(Into::into) }
     }

@@ -68,6 +68,11 @@ pub struct Limits {
     /// fill a socket's buffer, small enough that what can no longer be dropped
     /// or conflated is little.
     pub batch_bytes: usize,
+    /// Bytes that the messages of one read (at most 256 KiB) may cause to be sent,
+    /// to their own connection and to rooms, counted once for each room. Default
+    /// 16 MiB; above it the connection is closed as a slow one: nothing else
+    /// bounds what handlers answer to thousands of tiny messages at once.
+    pub answer_bytes: usize,
     /// How long one batch may take to leave. Default 10 s (the seed's
     /// `write_wait`); then the connection is dropped.
     pub write_timeout: Duration,
@@ -86,7 +91,7 @@ pub struct Limits {
     /// Members that one room may have, on all shards together. Default
     /// 1,000,000, which is all connections of a large host.
     pub members_per_room: usize,
-    /// Bytes of a room's, event's or user's name. Default 255.
+    /// Bytes of a room's or user's name. Default 255.
     pub name_bytes: usize,
     /// Connections of the process. Default 1,000,000: 256 MB of the engine's
     /// memory and some 4 GB of the kernel's. The descriptor limit of the process
@@ -96,7 +101,8 @@ pub struct Limits {
     /// have ports; lower it where no proxy stands in front.
     pub connections_per_address: usize,
     /// Connections above `connections` that are told so (an error event and
-    /// close 1013) instead of being cut off. Default 64.
+    /// close 1013) instead of being cut off. Default 64: enough to tell a person
+    /// or a load balancer, too few to be worth an attack.
     pub refusals_at_once: usize,
     /// Messages that may wait in one shard's mailbox. Default 16,384: at 100,000
     /// publications a second, 160 ms of a stalled shard.
@@ -109,10 +115,10 @@ pub struct Limits {
     /// client's bytes arrived is known when they are read.
     pub mails_per_turn: usize,
     /// Events of the driver that a shard takes in before it flushes. Default
-    /// 4,096.
+    /// 4,096: four reads of each of the 1,024 sockets that one wait reports.
     pub events_per_turn: usize,
-    /// Members to which a turn may send from its rooms' logs before it reads the
-    /// sockets again. Default 512: about 2 ms at 4 µs a send.
+    /// Members to which one flush may send from its rooms' logs before the sockets
+    /// are read again. Default 512: about 2 ms at 4 µs a send.
     pub sends_per_turn: usize,
     /// Timers that a turn handles. Default 4,096.
     pub timers_per_turn: usize,
@@ -130,6 +136,7 @@ impl Default for Limits {
             queue_bytes: 1024 * 1024,
             slow_policy: SlowPolicy::Close,
             batch_bytes: 256 * 1024,
+            answer_bytes: 16 * 1024 * 1024,
             write_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(54),
             pong_timeout: Duration::from_secs(60),

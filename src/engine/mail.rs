@@ -25,8 +25,6 @@ pub(crate) enum Mail {
     Leave(ConnId, Box<str>),
     /// Answer a question.
     Ask(Question),
-    /// End all connections with 1001 and then this shard's loop.
-    Drain,
 }
 
 /// A message for one connection.
@@ -38,12 +36,6 @@ pub(crate) struct Letter {
 }
 
 impl Mail {
-    /// Whether it may be dropped when the mailbox and the overflow are full. A
-    /// dropped question tells its asker by dropping the answer's sender.
-    pub(crate) fn is_droppable(&self) -> bool {
-        !matches!(self, Self::Drain)
-    }
-
     /// The same mail for another shard; only what many shards can get has one.
     pub(crate) fn for_another(&self) -> Option<Self> {
         match self {
@@ -62,7 +54,6 @@ impl std::fmt::Debug for Mail {
             Self::Join(id, room) => f.debug_tuple("Join").field(id).field(room).finish(),
             Self::Leave(id, room) => f.debug_tuple("Leave").field(id).field(room).finish(),
             Self::Ask(_) => f.write_str("Ask"),
-            Self::Drain => f.write_str("Drain"),
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{
-    connection::Membership,
+    connection::{Membership, State},
     core::{Core, Move},
     directory::{Shared, Space},
     publish::Target,
@@ -24,6 +24,9 @@ impl Core {
     ) -> Result<Arc<Shared>, Refusal<'static>> {
         let slot = id.slot();
         self.check_name(target)?;
+        if self.connections[slot as usize].state != State::Open {
+            return Err(Refusal::Other("the connection is closing"));
+        }
         if let Some(membership) = self.membership(slot, target) {
             let room = self.rooms.channel(membership.channel).room;
             return Ok(Arc::clone(&self.rooms.room(room).shared));
@@ -46,12 +49,15 @@ impl Core {
 
     fn check_name(&self, target: Target<'_>) -> Result<(), Refusal<'static>> {
         match target {
-            Target::Everyone => Ok(()),
-            Target::Room("") | Target::User("") => Err(Refusal::RoomRequired),
-            Target::Room(name) | Target::User(name) if name.len() > self.limits().name_bytes => {
+            Target::Room("") => Err(Refusal::RoomRequired),
+            Target::User("") => Err(Refusal::Other("user name is required")),
+            Target::Room(name) if name.len() > self.limits().name_bytes => {
                 Err(Refusal::RoomNameTooLong)
             }
-            Target::Room(_) | Target::User(_) => Ok(()),
+            Target::User(name) if name.len() > self.limits().name_bytes => {
+                Err(Refusal::Other("user name is too long"))
+            }
+            Target::Everyone | Target::Room(_) | Target::User(_) => Ok(()),
         }
     }
 
@@ -78,12 +84,11 @@ impl Core {
 
     /// The membership of `slot` in that room, if it has one.
     pub(crate) fn membership(&self, slot: u32, target: Target<'_>) -> Option<Membership> {
+        let room = self.rooms.find(target.space(), target.name())?;
         let memberships = &self.connections[slot as usize].memberships;
-        let found = memberships.iter().find(|membership| {
-            let room = self.rooms.channel(membership.channel).room;
-            let shared = &self.rooms.room(room).shared;
-            shared.space == target.space() && *shared.name == *target.name()
-        });
+        let found = memberships
+            .iter()
+            .find(|membership| self.rooms.channel(membership.channel).room == room);
         found.copied()
     }
 
@@ -124,12 +129,13 @@ impl Core {
         let memberships = &mut self.connections[slot as usize].memberships;
         memberships.retain(|other| other.channel != channel);
         let shared = Arc::clone(&self.rooms.room(room).shared);
-        if let Some(moved) = self.rooms.remove(channel, position) {
-            let memberships = &mut self.connections[moved as usize].memberships;
+        let connections = &mut self.connections;
+        self.rooms.remove(channel, position, |slot, position| {
+            let memberships = &mut connections[slot as usize].memberships;
             if let Some(other) = memberships.iter_mut().find(|other| other.channel == channel) {
                 other.position = position;
             }
-        }
+        });
         let gone = self.rooms.reclaim(channel).is_some();
         if shared.space != Space::Everyone {
             if gone {

@@ -106,14 +106,15 @@ fn misfit(error: &dyn std::fmt::Display) -> HandlerError {
 mod tests {
     use super::*;
 
+    #[derive(serde::Deserialize)]
+    struct Numbers {
+        n: Vec<u32>,
+    }
+
     #[test]
     fn data_is_read_as_a_typed_value_and_a_misfit_is_told() {
         let data = Some(Payload::Json(r#"{"n":[1,2]}"#));
         let message = Message { event: "e", data, room: None, to: None };
-        #[derive(serde::Deserialize)]
-        struct Numbers {
-            n: Vec<u32>,
-        }
         assert_eq!(message.parse::<Numbers>().unwrap().n, [1, 2]);
         let error = message.parse::<Vec<u8>>().unwrap_err();
         assert!(error.to_string().starts_with("invalid data: "), "{error}");

@@ -35,7 +35,7 @@ pub(crate) fn on_bytes(engine: &mut ShardEngine, id: ConnId, bytes: &mut [u8]) {
         match head_end(bytes, 0) {
             Some(end) if end <= most => on_head(engine, id, bytes, end),
             None if bytes.len() <= most => keep(&mut engine.core, id, bytes.to_vec()),
-            _ => refuse(engine, id, &HandshakeError::HeadTooLong),
+            _ => refuse(engine, id, HandshakeError::HeadTooLong),
         }
         return;
     }
@@ -45,7 +45,7 @@ pub(crate) fn on_bytes(engine: &mut ShardEngine, id: ConnId, bytes: &mut [u8]) {
     match head_end(&head, searched) {
         Some(end) if end <= most => on_head(engine, id, &mut head, end),
         None if head.len() <= most => keep(&mut engine.core, id, head),
-        _ => refuse(engine, id, &HandshakeError::HeadTooLong),
+        _ => refuse(engine, id, HandshakeError::HeadTooLong),
     }
 }
 
@@ -60,8 +60,8 @@ fn on_head(engine: &mut ShardEngine, id: ConnId, bytes: &mut [u8], end: usize) {
         HeadLimits { head_bytes: engine.core.limits().head_bytes, headers: Limits::HEADERS };
     let decision = match handshake::parse(&bytes[..end], &head_limits) {
         Ok(Some(head)) => decide(engine, &head),
-        Ok(None) => Decision::Refuse(error_response(&HandshakeError::RequestLineInvalid)),
-        Err(error) => Decision::Refuse(error_response(&error)),
+        Ok(None) => Decision::Refuse(error_response(HandshakeError::RequestLineInvalid)),
+        Err(error) => Decision::Refuse(error_response(error)),
     };
     forget_head(&mut engine.core, slot);
     match decision {
@@ -98,7 +98,7 @@ fn decide(engine: &ShardEngine, head: &Head<'_>) -> Decision {
     };
     let upgrade = match head.upgrade() {
         Ok(upgrade) => upgrade,
-        Err(error) => return Decision::Refuse(error_response(&error)),
+        Err(error) => return Decision::Refuse(error_response(error)),
     };
     // The path names a dialect, or else the first offered subprotocol that is
     // one does.
@@ -133,13 +133,13 @@ const NOT_FOUND: &[u8] = b"HTTP/1.1 404 Not Found\r\nConnection: close\r\n\
     Content-Type: text/plain; charset=utf-8\r\nContent-Length: 34\r\n\r\n\
     there is no WebSocket at this path";
 
-fn error_response(error: &HandshakeError) -> Vec<u8> {
+fn error_response(error: HandshakeError) -> Vec<u8> {
     let mut response = Vec::with_capacity(256);
-    handshake::write_error(&mut response, error);
+    handshake::write_error(&mut response, &error);
     response
 }
 
-fn refuse(engine: &mut ShardEngine, id: ConnId, error: &HandshakeError) {
+fn refuse(engine: &mut ShardEngine, id: ConnId, error: HandshakeError) {
     respond(engine, id, &error_response(error));
 }
 

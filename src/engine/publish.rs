@@ -168,9 +168,13 @@ impl Core {
 
     fn commit(&mut self, channel: u32, written: usize, mark: Mark, key: Option<&str>) {
         if written == 0 {
+            if !self.rooms.channel(channel).dirty && self.rooms.channel(channel).log.is_empty() {
+                self.rooms.unequip(channel);
+            }
             return;
         }
         self.logged += written;
+        self.ungiven += written;
         self.rooms.channel_mut(channel).log.commit(mark.sequence, mark.except, key);
         self.rooms.mark_dirty(channel);
     }
@@ -180,13 +184,14 @@ impl Core {
             return;
         }
         self.logged += frame.len();
+        self.ungiven += frame.len();
         let log = &mut self.rooms.channel_mut(channel).log;
         log.append_shared(frame, mark.sequence, mark.except, key);
         self.rooms.mark_dirty(channel);
     }
 }
 
-/// What every entry of one publication has in process.
+/// What all entries of one publication share.
 #[derive(Clone, Copy)]
 struct Mark {
     sequence: u64,

@@ -139,13 +139,13 @@ impl RoomLog {
         (self.offset(self.index(to)) - self.offset(self.index(from))) as usize
     }
 
-    /// Adds the bytes of the entries from `from` up to `to` to `slices`. What is
-    /// open must have been frozen.
-    pub(crate) fn slices<'a>(&'a self, from: Cursor, to: Cursor, slices: &mut Slices<'a>) {
+    /// Adds the bytes of the entries from `from` up to `to` to `slices` and says
+    /// how many those are. What is open must have been frozen.
+    pub(crate) fn slices<'a>(&'a self, from: Cursor, to: Cursor, slices: &mut Slices<'a>) -> usize {
         let (start, end) = (self.offset(self.index(from)), self.offset(self.index(to)));
         debug_assert!(end <= self.open_start, "slices of an open log");
         if start == end {
-            return;
+            return 0;
         }
         let first = match self.segments.len() {
             1 => 0,
@@ -159,6 +159,7 @@ impl RoomLog {
             let high = ((end - segment.start) as usize).min(segment.bytes.len());
             slices.push(Slice::new(&segment.bytes, low..high));
         }
+        (end - start) as usize
     }
 
     /// Adds the entries from `from` up to `to` that are not excepted for `slot`.
@@ -168,18 +169,19 @@ impl RoomLog {
         to: Cursor,
         slot: u32,
         slices: &mut Slices<'a>,
-    ) {
+    ) -> usize {
+        let mut bytes = 0;
         let mut start = from;
         let mut at = from;
         while at != to {
             let next = at.wrapping_add(1);
             if self.entries[self.index(at)].except == slot {
-                self.slices(start, at, slices);
+                bytes += self.slices(start, at, slices);
                 start = next;
             }
             at = next;
         }
-        self.slices(start, to, slices);
+        bytes + self.slices(start, to, slices)
     }
 
     /// Forgets the entries before `cursor`, which every member has been sent.

@@ -31,6 +31,8 @@ pub(crate) struct Member {
 pub(crate) struct Channel {
     /// Its room.
     pub(crate) room: u32,
+    /// Never given to another channel, unlike its place in the table.
+    pub(crate) serial: u64,
     pub(crate) variant: u8,
     /// On the list of channels to flush.
     pub(crate) dirty: bool,
@@ -65,10 +67,11 @@ const KEPT_BUFFER_BYTES: usize = 256 * 1024;
 /// The rooms of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Rooms {
-    rooms: Slab<Room>,
+    table: Slab<Room>,
     names: HashTable<u32>,
     hasher: foldhash::fast::RandomState,
     channels: Slab<Channel>,
+    channels_made: u64,
     /// Channels with something to send, in the order in which they got it.
     pub(crate) dirty: VecDeque<u32>,
     buffers: Vec<BytesMut>,
@@ -83,14 +86,14 @@ impl Rooms {
     pub(crate) fn find(&self, space: Space, name: &str) -> Option<u32> {
         let hash = self.hash(space, name);
         let found = self.names.find(hash, |room| {
-            let shared = &self.rooms[*room as usize].shared;
+            let shared = &self.table[*room as usize].shared;
             shared.space == space && *shared.name == *name
         });
         found.copied()
     }
 
     pub(crate) fn room(&self, room: u32) -> &Room {
-        &self.rooms[room as usize]
+        &self.table[room as usize]
     }
 
     pub(crate) fn channel(&self, channel: u32) -> &Channel {
@@ -105,10 +108,10 @@ impl Rooms {
     pub(crate) fn create(&mut self, shared: Arc<Shared>) -> u32 {
         let hash = self.hash(shared.space, &shared.name);
         let room = Room { shared, channels: SmallVec::new(), members: 0 };
-        let index = self.rooms.insert(room) as u32;
-        let (rooms, hasher) = (&self.rooms, &self.hasher);
+        let index = self.table.insert(room) as u32;
+        let (table, hasher) = (&self.table, &self.hasher);
         self.names.insert_unique(hash, index, |room| {
-            let shared = &rooms[*room as usize].shared;
+            let shared = &table[*room as usize].shared;
             hasher.hash_one((shared.space, &*shared.name))
         });
         index
@@ -116,14 +119,16 @@ impl Rooms {
 
     /// The room's channel for `variant`, made if it is the first of its kind.
     pub(crate) fn channel_for(&mut self, room: u32, variant: u8) -> u32 {
-        let known = &self.rooms[room as usize].channels;
+        let known = &self.table[room as usize].channels;
         if let Some(channel) =
             known.iter().find(|channel| self.channels[**channel as usize].variant == variant)
         {
             return *channel;
         }
+        self.channels_made += 1;
         let channel = self.channels.insert(Channel {
             room,
+            serial: self.channels_made,
             variant,
             dirty: false,
             passed: 0,
@@ -133,7 +138,7 @@ impl Rooms {
             members: Vec::new(),
             log: RoomLog::default(),
         }) as u32;
-        self.rooms[room as usize].channels.push(channel);
+        self.table[room as usize].channels.push(channel);
         channel
     }
 
@@ -141,31 +146,61 @@ impl Rooms {
     /// place.
     pub(crate) fn add(&mut self, channel: u32, slot: u32) -> u32 {
         let channel = &mut self.channels[channel as usize];
-        self.rooms[channel.room as usize].members += 1;
+        self.table[channel.room as usize].members += 1;
         channel.members.push(Member { slot, cursor: channel.log.end() });
         channel.members.len() as u32 - 1
     }
 
-    /// Removes the member at `position`. If another member was moved to its
-    /// place, returns that one's slot.
-    pub(crate) fn remove(&mut self, channel: u32, position: u32) -> Option<u32> {
-        let index = channel;
+    /// Removes the member at `position`. Tells `moved` of each member that now has
+    /// another place: its slot and that place.
+    pub(crate) fn remove(&mut self, index: u32, position: u32, mut moved: impl FnMut(u32, u32)) {
         let channel = &mut self.channels[index as usize];
-        let gone = channel.members.swap_remove(position as usize);
-        self.rooms[channel.room as usize].members -= 1;
-        if !channel.dirty && gone.cursor != channel.log.end() {
-            channel.behind = channel.behind.saturating_sub(1);
-        }
-        // Who was moved from the part that the pass has not reached to the part
-        // that it has must be reached all the same.
+        self.table[channel.room as usize].members -= 1;
+        // The members that the present pass has reached stay in front: the hole
+        // among them is filled by the last of them, whose place the channel's last
+        // member gets.
+        let mut hole = position as usize;
         if position < channel.passed {
-            channel.passed = position;
+            channel.passed -= 1;
+            let last_passed = channel.passed as usize;
+            channel.members.swap(hole, last_passed);
+            if hole != last_passed {
+                moved(channel.members[hole].slot, hole as u32);
+            }
+            hole = last_passed;
         }
-        if channel.members.capacity() > 32 && channel.members.len() < channel.members.capacity() / 4
-        {
-            channel.members.shrink_to(channel.members.len() * 2);
+        let gone = channel.members.swap_remove(hole);
+        if let Some(member) = channel.members.get(hole) {
+            moved(member.slot, hole as u32);
         }
-        channel.members.get(position as usize).map(|member| member.slot)
+        let (len, capacity) = (channel.members.len(), channel.members.capacity());
+        if capacity > 32 && len < capacity / 4 {
+            channel.members.shrink_to(len * 2);
+        }
+        if gone.cursor != channel.log.end() && (!channel.dirty || position < channel.passed + 1) {
+            self.one_less_behind(index);
+        }
+    }
+
+    /// Moves a member's cursor: it has been given the entries before `cursor`.
+    pub(crate) fn advance(&mut self, index: u32, position: u32, cursor: Cursor) {
+        let channel = &mut self.channels[index as usize];
+        let member = &mut channel.members[position as usize];
+        let before = std::mem::replace(&mut member.cursor, cursor);
+        let caught_up = before != cursor && cursor == channel.log.end();
+        if caught_up && (!channel.dirty || position < channel.passed) {
+            self.one_less_behind(index);
+        }
+    }
+
+    /// A member that the last pass left behind has caught up or gone. After the
+    /// last of them nobody needs the log: the next pass trims it.
+    fn one_less_behind(&mut self, index: u32) {
+        let channel = &mut self.channels[index as usize];
+        channel.behind = channel.behind.saturating_sub(1);
+        if channel.behind == 0 && !channel.log.is_empty() {
+            self.mark_dirty(index);
+        }
     }
 
     /// Puts the channel on the list of those to flush.
@@ -188,12 +223,12 @@ impl Rooms {
             self.dirty.retain(|dirty| *dirty != channel);
         }
         let room = gone.room;
-        let entry = &mut self.rooms[room as usize];
+        let entry = &mut self.table[room as usize];
         entry.channels.retain(|other| *other != channel);
         if entry.members > 0 {
             return None;
         }
-        let shared = self.rooms.remove(room as usize).shared;
+        let shared = self.table.remove(room as usize).shared;
         let hash = self.hash(shared.space, &shared.name);
         if let Ok(entry) = self.names.find_entry(hash, |other| *other == room) {
             entry.remove();
@@ -222,7 +257,7 @@ impl Rooms {
 
     /// Whether no room has members on this shard.
     pub(crate) fn is_empty(&self) -> bool {
-        self.rooms.is_empty() && self.channels.is_empty() && self.dirty.is_empty()
+        self.table.is_empty() && self.channels.is_empty() && self.dirty.is_empty()
     }
 
     /// Bytes in all logs.

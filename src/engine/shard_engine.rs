@@ -36,7 +36,7 @@ use crate::{
 /// happened, in any number of `on_…` calls; then [`flush`](Self::flush). After
 /// each of those calls carry out [`take_orders`](Self::take_orders), before a new
 /// socket is attached: an order may free the slot that the next connection gets.
-/// Before the flush send what [`take_outbound`](Self::take_outbound) gives to the
+/// Before the flush send what `take_outbound` gives to the
 /// other shards. If `flush` says that something is left, begin the next turn
 /// without waiting; otherwise sleep no longer than [`next_timer`](Self::next_timer).
 ///
@@ -58,15 +58,17 @@ impl ShardEngine {
     /// Begins a turn: from now on it is `now`.
     pub fn begin_turn(&mut self, now: Now) {
         self.core.now = now;
+        self.core.wheel.catch_up(now.tick());
     }
 
     /// A socket was accepted. Returns the identity to attach it under, or `None`
     /// if it must be closed at once because a limit is reached.
     pub fn on_accepted(&mut self, peer: SocketAddr) -> Option<ConnId> {
         self.core.stats.accepted += 1;
-        let admitted = match self.core.draining {
-            true => Admit::Drop,
-            false => self.core.process.admission.enter(peer.ip()),
+        let admitted = if self.core.draining {
+            Admit::Drop
+        } else {
+            self.core.process.admission.enter(peer.ip())
         };
         if admitted != Admit::Yes {
             self.core.stats.connections_refused += 1;
@@ -107,6 +109,7 @@ impl ShardEngine {
             message_bytes: self.core.limits().message_bytes,
             frames_per_message: self.core.limits().frames_per_message,
         };
+        let most = self.core.pending_bytes() + self.core.limits().answer_bytes;
         loop {
             let Some(connection) = self.core.find_mut(id) else { return };
             if !connection.takes_messages() {
@@ -119,6 +122,9 @@ impl ShardEngine {
                     self.on_protocol_error(id, error);
                     return;
                 }
+            }
+            if self.core.pending_bytes() > most {
+                self.core.disconnect(id, Disconnect::Slow);
             }
         }
     }
@@ -139,6 +145,7 @@ impl ShardEngine {
             }
             Received::Close(frame) => {
                 let code = frame.map(|frame| frame.code.to_u16());
+                self.core.connections[id.slot() as usize].flags.deaf = true;
                 self.on_close(id, code);
             }
             // Once our Close is queued nothing else is answered.
@@ -160,6 +167,7 @@ impl ShardEngine {
         let code = error.close_code().to_u16();
         let reason = error.to_string();
         self.core.stats.protocol_errors += 1;
+        self.core.connections[id.slot() as usize].flags.deaf = true;
         self.app.report(id, &Fault::Protocol { code, reason: &reason });
         if self.core.connections[id.slot() as usize].state == State::Open {
             self.core.disconnect(id, Disconnect::Protocol { code, reason: reason.into() });
@@ -213,7 +221,6 @@ impl ShardEngine {
                 }
             }
             Mail::Ask(question) => question(self),
-            Mail::Drain => self.core.draining = true,
         }
         self.settle();
     }
@@ -264,6 +271,12 @@ impl ShardEngine {
         self.core.wants_flush()
     }
 
+    /// Whether no more mail and events should be taken in before the members of
+    /// rooms have been given what is published already.
+    pub fn must_catch_up(&self) -> bool {
+        self.core.must_catch_up()
+    }
+
     /// What to do with sockets now.
     pub fn take_orders(&mut self) -> Vec<Order> {
         std::mem::take(&mut self.core.orders)
@@ -288,12 +301,22 @@ impl ShardEngine {
         self.core.stats.mails_dropped += count;
     }
 
-    /// Whether a drain was asked for.
+    /// Begins to end all connections with 1001, a slice each turn.
+    pub fn begin_drain(&mut self) {
+        self.core.draining = true;
+    }
+
+    /// Whether a drain was begun.
     pub fn is_draining(&self) -> bool {
         self.core.draining
     }
 
-    /// Whether a drain was asked for and every connection is gone.
+    /// Whether a drain has come to every connection: none is open any more.
+    pub fn has_ended_all(&self) -> bool {
+        self.core.draining && self.core.drained_to >= self.core.connections.capacity()
+    }
+
+    /// Whether a drain was begun and every connection is gone.
     pub fn is_drained(&self) -> bool {
         self.core.draining && self.core.connections.is_empty()
     }
@@ -314,13 +337,15 @@ impl ShardEngine {
     /// are heard only so deep, so this ends.
     pub(crate) fn settle(&mut self) {
         loop {
-            if let Some(id) = self.core.departures.pop() {
-                self.run_disconnect_hooks(id);
-                self.core.depart(id);
-            } else if let Some(due) = self.core.moves.pop_front() {
+            // What a handler did before it closed its connection is told before
+            // the end of the connection is.
+            if let Some(due) = self.core.moves.pop_front() {
                 self.core.move_depth = due.depth + 1;
                 self.run_room_hooks(due.id, due.joined, &due.room);
                 self.core.move_depth = 0;
+            } else if let Some(id) = self.core.departures.pop() {
+                self.run_disconnect_hooks(id);
+                self.core.depart(id);
             } else {
                 break;
             }
@@ -345,12 +370,13 @@ impl ShardEngine {
     }
 
     fn run_room_hooks(&mut self, id: ConnId, joined: bool, room: &str) {
-        let app = Arc::clone(&self.app);
-        let (hooks, what) = if joined { (&app.join, "join") } else { (&app.leave, "leave") };
-        for hook in hooks {
+        let what = if joined { "join" } else { "leave" };
+        let count = if joined { self.app.join.len() } else { self.app.leave.len() };
+        for index in 0..count {
             if self.core.find(id).is_none() {
                 return;
             }
+            let hook = if joined { &self.app.join[index] } else { &self.app.leave[index] };
             let result = guard(|| hook(&mut Conn::new(&mut self.core, id), room));
             self.after_hook(id, what, result.map(Ok));
         }
@@ -407,7 +433,7 @@ impl ShardEngine {
         for hook in &app.connect {
             let result = guard(|| hook(&mut Conn::new(&mut self.core, id)));
             let words = match &result {
-                Ok(Err(error)) => Some(error.to_string()),
+                Ok(Err(error)) => Some(dialect.words(&error.refusal()).to_owned()),
                 _ => None,
             };
             if !self.after_hook(id, "connect", result) {

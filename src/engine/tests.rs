@@ -209,3 +209,45 @@ fn a_publication_through_the_handle_reaches_all_forms_of_frames() {
     let text = String::from_utf8_lossy(&wire.sent[&id]).into_owned();
     assert!(text.ends_with(r#"{"type":"news","room":"r","data":[1, 2],"timestamp":5}"#), "{text}");
 }
+
+#[test]
+fn a_log_is_trimmed_when_the_last_slow_member_goes() {
+    for how in ["lost", "leaves"] {
+        let mut engine = engines(1, Limits::default()).remove(0);
+        let (a, b) = (open(&mut engine), open(&mut engine));
+        subscribe(&mut engine, a, "r");
+        subscribe(&mut engine, b, "r");
+        let mut wire = Wire { slow: Some(b), ..Wire::default() };
+        engine.flush(&mut wire);
+        publish(&mut engine, a, "r", "hello");
+        while engine.flush(&mut wire) {}
+        match how {
+            "lost" => engine.on_lost(b),
+            _ => engine.on_mail(Mail::Leave(b, "r".into())),
+        }
+        while engine.flush(&mut wire) {}
+        assert_eq!(logged(&engine), 0, "{how}");
+    }
+}
+
+#[test]
+fn members_that_come_and_go_do_not_keep_a_pass_from_its_end() {
+    let limits = Limits { sends_per_turn: 10, ..Limits::default() };
+    let mut engine = engines(1, limits).remove(0);
+    let members: Vec<ConnId> = (0..40).map(|_| open(&mut engine)).collect();
+    for id in &members {
+        subscribe(&mut engine, *id, "r");
+    }
+    while engine.flush(&mut Wire::default()) {}
+    let mut wire = Wire::default();
+    let (mut first, mut last) = (members[0], members[39]);
+    for _ in 0..1000 {
+        publish(&mut engine, members[20], "r", "x");
+        engine.on_mail(Mail::Leave(first, "r".into()));
+        engine.on_mail(Mail::Join(first, "r".into()));
+        std::mem::swap(&mut first, &mut last);
+        engine.flush(&mut wire);
+    }
+    let unserved = members.iter().filter(|id| !wire.sent.contains_key(id)).count();
+    assert_eq!(unserved, 0, "the log has {} bytes", logged(&engine));
+}

@@ -54,6 +54,14 @@ impl Wheel {
         }
     }
 
+    /// Turns an empty wheel to `now` at once, so that what is inserted next is
+    /// placed by the present time.
+    pub(crate) fn catch_up(&mut self, now: Tick) {
+        if self.entries == 0 && self.due.is_empty() {
+            self.turned = now;
+        }
+    }
+
     /// Adds an entry for `id` that comes up at `at`, or earlier if that is past
     /// the horizon. Returns the tick at which it will, for the owner to remember.
     pub(crate) fn insert(&mut self, id: ConnId, at: Tick) -> Tick {

@@ -1,17 +1,18 @@
 //! The flags: one table from which the parser, the help and the defaults come.
 //! What they say is raw; `settings` makes checked values of it.
 
-use std::error::Error as _;
-
 use clap::{
-    Args, CommandFactory, Parser,
+    Args, Parser,
     builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser},
-    error::{ContextKind, ErrorKind},
 };
 use tracing_subscriber::filter::Targets;
 
 use super::units::{ByteSize, TimeSpan};
-use crate::{dialect::Dialect, engine::Limits, engine::SlowPolicy, shard::DriverKind};
+use crate::{
+    dialect::Dialect,
+    engine::{Limits, SlowPolicy},
+    shard::DriverKind,
+};
 
 /// A WebSocket server: one thread per core, rooms, publish and subscribe.
 ///
@@ -34,7 +35,7 @@ pub(super) struct Flags {
     #[command(flatten)]
     pub(super) serving: Serving,
     #[command(flatten)]
-    pub(super) connections: Connections,
+    pub(super) clients: Clients,
     #[command(flatten)]
     pub(super) messages: Messages,
     #[command(flatten)]
@@ -67,14 +68,14 @@ pub(super) struct Serving {
     #[arg(long, default_value = "/ws")]
     pub(super) path: String,
     /// What to log on stderr: error, warn, info, debug, trace or off, also by
-    /// module, as in info,shardcast::server=debug
+    /// module, as in info,shardcast=debug
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub(super) log: Targets,
 }
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connections")]
-pub(super) struct Connections {
+pub(super) struct Clients {
     /// Connections in all
     #[arg(long = "max-connections", value_name = "COUNT",
           default_value_t = limits().connections)]
@@ -131,7 +132,8 @@ pub(super) struct Queues {
 #[command(next_help_heading = "Times")]
 pub(super) struct Times {
     /// How long a request head may take to come
-    #[arg(long, value_name = "TIME", default_value_t = TimeSpan(limits().handshake_timeout))]
+    #[arg(long, value_name = "TIME", value_parser = TimeSpan::positive,
+          default_value_t = TimeSpan(limits().handshake_timeout))]
     pub(super) handshake_timeout: TimeSpan,
     /// A client that was silent for so long is pinged; 0s: never
     #[arg(long, value_name = "TIME", default_value_t = TimeSpan(limits().ping_interval))]
@@ -140,7 +142,8 @@ pub(super) struct Times {
     #[arg(long, value_name = "TIME", default_value_t = TimeSpan(limits().pong_timeout))]
     pub(super) pong_timeout: TimeSpan,
     /// A client that takes nothing for so long is cut off
-    #[arg(long, value_name = "TIME", default_value_t = TimeSpan(limits().write_timeout))]
+    #[arg(long, value_name = "TIME", value_parser = TimeSpan::positive,
+          default_value_t = TimeSpan(limits().write_timeout))]
     pub(super) write_timeout: TimeSpan,
     /// How long a client may take to answer a close
     #[arg(long, value_name = "TIME", default_value_t = TimeSpan(limits().close_timeout))]
@@ -176,43 +179,4 @@ fn named<T: Clone + Send + Sync + 'static>(
     by_name: fn(&str) -> Option<T>,
 ) -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(names).try_map(move |name| by_name(&name).ok_or("unknown name"))
-}
-
-/// `message` about fields of `Limits`, with each called by its flag.
-pub(super) fn in_words_of_flags(message: &str) -> String {
-    let command = Flags::command();
-    let mut message = message.to_owned();
-    for flag in command.get_arguments() {
-        if let Some(long) = flag.get_long() {
-            message = message.replace(flag.get_id().as_str(), &format!("--{long}"));
-        }
-    }
-    message
-}
-
-/// What is wrong with the arguments: which flag, and why.
-pub(super) fn complaint(error: &clap::Error) -> String {
-    let context = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
-    let named = context(ContextKind::InvalidArg);
-    let flag = named.split(' ').next().unwrap_or_default();
-    let value = context(ContextKind::InvalidValue);
-    match error.kind() {
-        ErrorKind::UnknownArgument => match error.get(ContextKind::SuggestedArg) {
-            Some(similar) => format!("there is no flag '{named}'; a similar one is {similar}"),
-            None => format!("there is no flag '{named}'; --help lists all"),
-        },
-        ErrorKind::InvalidValue if value.is_empty() => format!("{flag} needs a value"),
-        ErrorKind::InvalidValue => {
-            format!("{flag}: '{value}' is none of {}", context(ContextKind::ValidValue))
-        }
-        ErrorKind::ValueValidation => {
-            let why = error.source().map(ToString::to_string).unwrap_or_default();
-            format!("{flag}: '{value}': {why}")
-        }
-        _ => {
-            let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default();
-            line.strip_prefix("error: ").unwrap_or(line).to_owned()
-        }
-    }
 }

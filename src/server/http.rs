@@ -47,7 +47,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// After this a connection is closed with its next response, and by force if
 /// there is none: a peer that never reads must not hold its place forever.
-const LIFETIME: Duration = Duration::from_secs(300);
+const LIFETIME: Duration = Duration::from_mins(5);
 
 /// How long the last response of a connection may take to leave.
 const LAST_RESPONSE: Duration = Duration::from_secs(1);
@@ -105,6 +105,7 @@ impl Plane {
         }
         let router = router
             .fallback(not_found)
+            .method_not_allowed_fallback(method_not_allowed)
             .layer(middleware::from_fn(bound_body))
             .with_state(Asked { handle, phase: phase.clone() });
         Self { router, places: Arc::new(Semaphore::new(CONNECTIONS)), phase }
@@ -204,6 +205,11 @@ async fn upgrade_required() -> Response {
 
 async fn not_found() -> Response {
     (StatusCode::NOT_FOUND, "there is nothing at this path\n").into_response()
+}
+
+/// The router adds `Allow`.
+async fn method_not_allowed() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, "this path answers GET only\n").into_response()
 }
 
 /// Refuses a request with a large body; one of unknown length is closed after

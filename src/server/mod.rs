@@ -6,82 +6,37 @@
 //!                                                     └──► control    signals, HTTP
 //! ```
 
+mod complaint;
 mod descriptors;
+mod error;
 mod flags;
 mod http;
+mod logs;
 mod rewind;
 mod settings;
 mod signals;
 mod units;
 
 use std::{
-    fmt,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::pin,
     thread,
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
-use tracing_subscriber::{Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
+pub use error::ServerError;
 pub use settings::{Request, Settings};
 
 use crate::{
     dialect::Dialect,
     engine::Fault,
-    shard::{BuildError, Builder, Engine, RunError, Running},
+    shard::{Builder, Engine, RunError, Running},
 };
 use http::{HandedOff, Phase, Plane};
 use signals::Signals;
-
-/// Why the server did not start or did not end well.
-#[derive(Debug)]
-pub enum ServerError {
-    /// The arguments ask for what cannot be: the caller's fault.
-    Usage(String),
-    /// The process may have too few descriptors to serve anyone.
-    Descriptors {
-        /// As many as it may have.
-        limit: usize,
-        /// As many as it needs.
-        fewest: usize,
-    },
-    /// The engine could not be built.
-    Build(BuildError),
-    /// The engine failed.
-    Run(RunError),
-    /// The control thread could not be set up.
-    Control(io::Error),
-}
-
-impl ServerError {
-    /// The exit code of the process: 2 for a mistake in the arguments, 1 for
-    /// everything else.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Usage(_) | Self::Build(BuildError::Settings(_)) => 2,
-            _ => 1,
-        }
-    }
-}
-
-impl fmt::Display for ServerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usage(text) => f.write_str(text),
-            Self::Descriptors { limit, fewest } => write!(
-                f,
-                "the process may open {limit} files and needs at least {fewest}: raise ulimit -n"
-            ),
-            Self::Build(error) => error.fmt(f),
-            Self::Run(error) => error.fmt(f),
-            Self::Control(error) => write!(f, "the control thread could not start: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for ServerError {}
 
 /// Serves until SIGTERM or SIGINT and then drains; a second signal ends the
 /// process at once, with code 143 or 130.
@@ -93,6 +48,7 @@ impl std::error::Error for ServerError {}
 ///
 /// # Errors
 /// See [`ServerError`].
+#[expect(clippy::needless_pass_by_value, reason = "whoever serves owns the settings")]
 pub fn run(settings: Settings) -> Result<(), ServerError> {
     let signals = Signals::catch().map_err(ServerError::Control)?;
     let descriptors = descriptors::raise()?;
@@ -100,7 +56,7 @@ pub fn run(settings: Settings) -> Result<(), ServerError> {
     let runtime = runtime.map_err(ServerError::Control)?;
     let (sender, hand_offs) = http::hand_offs();
     let engine = builder(&settings, sender).build().map_err(ServerError::Build)?;
-    start_logs(&settings);
+    logs::start(settings.log.clone());
     log_start(&settings, &engine, descriptors);
     let address = engine.local_addr();
     let running = engine.start().map_err(ServerError::Run)?;
@@ -145,21 +101,11 @@ fn builder(settings: &Settings, hand_offs: mpsc::Sender<HandedOff>) -> Builder {
     }
 }
 
-fn start_logs(settings: &Settings) {
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        // It would be reported on stderr, which is what does not work then.
-        .log_internal_errors(false)
-        .with_filter(settings.log.clone());
-    // The embedding program may have a subscriber.
-    let _ = tracing_subscriber::registry().with(lines).try_init();
-}
-
 fn log_start(settings: &Settings, engine: &Engine, descriptors: usize) {
     let fit = descriptors::connections(descriptors, engine.shards());
     let most = settings.limits.connections;
     info!(
+        address = %engine.local_addr(),
         shards = engine.shards(),
         driver = engine.driver().name(),
         dialect = settings.dialect.name(),
@@ -202,12 +148,12 @@ async fn control(
     let mut ended = join(running).map_err(ServerError::Control)?;
     let (phase, phases) = watch::channel(Phase::Serving);
     let plane = Plane::new(handle.clone(), websocket_path, phases);
-    let mut signal = std::pin::pin!(signals.first());
+    let mut signal = pin!(signals.first().map_err(ServerError::Control)?);
     let result = loop {
         tokio::select! {
             result = &mut ended => break result,
             Some(handed_off) = hand_offs.recv() => plane.serve(handed_off),
-            _ = &mut signal, if *phase.borrow() == Phase::Serving => {
+            () = &mut signal, if *phase.borrow() == Phase::Serving => {
                 info!("draining; a second signal ends at once");
                 phase.send_replace(Phase::Draining);
                 handle.shutdown();
@@ -217,7 +163,10 @@ async fn control(
     phase.send_replace(Phase::Ended);
     plane.finish().await;
     info!("ended");
-    result.unwrap_or(Ok(())).map_err(ServerError::Run)
+    match result {
+        Ok(result) => result.map_err(ServerError::Run),
+        Err(_) => Err(ServerError::Control(io::Error::other("nobody waits for the shards"))),
+    }
 }
 
 /// Waits for the shards on a thread of its own.

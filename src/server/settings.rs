@@ -6,10 +6,7 @@ use std::ffi::OsString;
 use clap::{Parser, error::ErrorKind};
 use tracing_subscriber::filter::Targets;
 
-use super::{
-    ServerError,
-    flags::{self, Flags},
-};
+use super::{ServerError, complaint, flags::Flags};
 use crate::{dialect::Dialect, engine::Limits, shard::DriverKind};
 
 /// Everything that a server is told before it starts.
@@ -42,6 +39,14 @@ pub enum Request {
     Print(String),
 }
 
+/// What no arguments at all mean.
+impl Default for Settings {
+    fn default() -> Self {
+        let flags = Flags::parse_from(["shardcast"]);
+        Self::check(flags).expect("the defaults fit together, as a test shows")
+    }
+}
+
 impl Settings {
     /// Reads the arguments of a program, its name first.
     ///
@@ -57,18 +62,18 @@ impl Settings {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                     Ok(Request::Print(error.render().to_string()))
                 }
-                _ => Err(ServerError::Usage(flags::complaint(&error))),
+                _ => Err(ServerError::Usage(complaint::of_parser(&error))),
             },
         }
     }
 
     fn check(flags: Flags) -> Result<Self, ServerError> {
-        let Flags { serving, connections, messages, queues, times } = flags;
+        let Flags { serving, clients, messages, queues, times } = flags;
         let limits = Limits {
-            connections: or_unlimited(connections.connections),
-            members_per_room: or_unlimited(connections.members_per_room),
-            connections_per_address: or_unlimited(connections.connections_per_address),
-            rooms_per_connection: connections.rooms_per_connection,
+            connections: or_unlimited(clients.connections),
+            members_per_room: or_unlimited(clients.members_per_room),
+            connections_per_address: or_unlimited(clients.connections_per_address),
+            rooms_per_connection: clients.rooms_per_connection,
             message_bytes: messages.message_bytes.0,
             frames_per_message: messages.frames_per_message,
             head_bytes: messages.head_bytes.0,
@@ -84,7 +89,7 @@ impl Settings {
             drain_timeout: times.drain_timeout.0,
             ..Limits::default()
         };
-        limits.check().map_err(|why| ServerError::Usage(flags::in_words_of_flags(&why)))?;
+        limits.check().map_err(|why| ServerError::Usage(complaint::of_limits(&why)))?;
         Ok(Self {
             listen: address(serving.listen)?,
             shards: serving.shards,
@@ -150,6 +155,7 @@ mod tests {
     #[test]
     fn no_arguments_give_the_limits_of_the_engine() {
         let settings = settings(&[]).unwrap();
+        assert_eq!(settings, Settings::default());
         assert_eq!(settings.limits, Limits::default());
         assert_eq!(settings.dialect, Dialect::default());
         assert_eq!(settings.driver, DriverKind::default());

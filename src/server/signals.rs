@@ -36,9 +36,14 @@ impl Signals {
         Ok(Self(read))
     }
 
-    /// Returns once a signal has come, also if it came before. Needs a runtime.
-    pub(super) async fn first(self) -> io::Result<()> {
+    /// A future that is ready once a signal has come, also if it came before.
+    /// Needs a runtime.
+    pub(super) fn first(self) -> io::Result<impl Future<Output = ()>> {
         let mut read = UnixStream::from_std(self.0)?;
-        read.read_u8().await.map(drop)
+        Ok(async move {
+            // The writing ends live as long as the process: there is no error
+            // but one that leaves no better choice than to end.
+            let _ = read.read_u8().await;
+        })
     }
 }

@@ -54,7 +54,13 @@ pub(super) struct TimeSpan(pub(super) Duration);
 
 impl TimeSpan {
     /// A time-out of more than a day is a slip of the finger.
-    const MOST: Duration = Duration::from_secs(24 * 60 * 60);
+    const MOST: Duration = Duration::from_hours(24);
+
+    /// For a time that must be above zero.
+    pub(super) fn positive(text: &str) -> Result<Self, &'static str> {
+        let time: Self = text.parse()?;
+        if time.0.is_zero() { Err("must be above zero") } else { Ok(time) }
+    }
 }
 
 /// Units in milliseconds; longer suffixes first, where one ends in another.
@@ -141,6 +147,7 @@ mod tests {
         for text in ["", "s", "-1s", "1.5s", "10 s", "10d", "ten"] {
             assert_eq!(time(text), Err("not a time such as 500ms, 10s or 2m"), "{text:?}");
         }
+        assert_eq!(TimeSpan::positive("0s"), Err("must be above zero"));
         for text in ["25h", "99999999999999999999s"] {
             assert_eq!(time(text), Err("more than 24h"), "{text:?}");
         }

@@ -47,6 +47,21 @@ impl DriverKind {
     }
 }
 
+impl fmt::Display for DriverKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for DriverKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let kinds = Self::ALL.map(Self::name).join(", ");
+        Self::by_name(name).ok_or_else(|| format!("'{name}' is no driver: {kinds}"))
+    }
+}
+
 /// Why an engine could not be built.
 #[derive(Debug)]
 pub enum BuildError {
@@ -154,8 +169,9 @@ impl Builder {
         self
     }
 
-    /// Called when a connection has been upgraded and greeted. An error closes
-    /// it with 1008.
+    /// Called when a connection has been upgraded and greeted. An error is told
+    /// to the client and closes it with 1008; of an internal error the client
+    /// learns no more than that.
     pub fn on_connect(
         mut self,
         hook: impl Fn(&mut Conn<'_>) -> HandlerResult + Send + Sync + 'static,
@@ -165,7 +181,8 @@ impl Builder {
     }
 
     /// Called when a connection has ended or is about to, while it still is in
-    /// its rooms; once for each whose connect hook was called.
+    /// its rooms; once for each whose connect hook was called. The leave hooks of
+    /// its rooms follow; what they send it does not reach it any more.
     pub fn on_disconnect(
         mut self,
         hook: impl Fn(&mut Conn<'_>, &Disconnect) + Send + Sync + 'static,
@@ -175,7 +192,8 @@ impl Builder {
     }
 
     /// Called for each message that was understood, before anything is done
-    /// about it. An error is told to the client and stops the message.
+    /// about it. An error is told to the client (not in `raw`, which has no form
+    /// for it) and stops the message.
     pub fn on_message(
         mut self,
         hook: impl Fn(&mut Conn<'_>, &Message<'_>) -> HandlerResult + Send + Sync + 'static,
@@ -220,7 +238,8 @@ impl Builder {
         self
     }
 
-    /// Handles text messages of connections in the `raw` dialect.
+    /// Handles text messages of connections in the `raw` dialect; a later handler
+    /// replaces the earlier. Errors are told to the error hook alone.
     pub fn on_text(
         mut self,
         handler: impl Fn(&mut Conn<'_>, &str) -> HandlerResult + Send + Sync + 'static,
@@ -229,7 +248,8 @@ impl Builder {
         self
     }
 
-    /// Handles binary messages of connections in the `raw` dialect.
+    /// Handles binary messages of connections in the `raw` dialect; a later
+    /// handler replaces the earlier. Errors are told to the error hook alone.
     pub fn on_binary(
         mut self,
         handler: impl Fn(&mut Conn<'_>, &[u8]) -> HandlerResult + Send + Sync + 'static,

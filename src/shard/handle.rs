@@ -117,6 +117,9 @@ impl Handle {
         };
         let shards = match found {
             None => self.0.process.all_shards(),
+            Some(None) if self.0.addresses.iter().all(Address::has_ended) => {
+                return Err(SendError::Ended);
+            }
             Some(None) => return Ok(()),
             Some(Some(shared)) => shared.shards(),
         };
@@ -206,8 +209,8 @@ impl Handle {
 
     /// One connection, `None` if it is not open.
     pub fn connection(&self, id: ConnId) -> Query<Option<ConnInfo>> {
-        let known = self.0.process.all_shards() >> id.shard().min(63) & 1;
-        self.ask(known << id.shard().min(63), None, Option::or, move |shard| shard.info(id))
+        let shards = if self.0.process.has_shard(id.shard()) { 1 << id.shard() } else { 0 };
+        self.ask(shards, None, Option::or, move |shard| shard.info(id))
     }
 
     /// Every open connection.
@@ -253,13 +256,9 @@ impl Handle {
     /// the shards end when all have gone, or after
     /// [`Limits::drain_timeout`](crate::engine::Limits::drain_timeout).
     pub fn shutdown(&self) {
+        self.0.process.admission.close();
         for address in &self.0.addresses {
-            let mut mail = Mail::Drain;
-            // Rare enough to insist.
-            while let Err(Undelivered::Full(back)) = address.send(mail) {
-                mail = back;
-                std::thread::yield_now();
-            }
+            address.ring();
         }
     }
 }

@@ -3,10 +3,13 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use super::doorbell::Doorbell;
 use crate::{driver::Waker, engine::Mail};
@@ -15,6 +18,8 @@ use crate::{driver::Waker, engine::Mail};
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
     sender: Sender<Mail>,
+    /// To empty the mailbox of a shard that has ended.
+    receiver: Receiver<Mail>,
     bell: Arc<Bell>,
 }
 
@@ -23,6 +28,8 @@ struct Bell {
     doorbell: Doorbell,
     /// Set by the shard's thread before it sleeps for the first time.
     waker: OnceLock<Waker>,
+    /// The shard takes no more mail.
+    ended: AtomicBool,
 }
 
 /// Why a mail was not delivered; it comes back.
@@ -37,7 +44,14 @@ pub(crate) enum Undelivered {
 impl Address {
     /// Puts `mail` in and wakes the shard if it sleeps.
     pub(crate) fn send(&self, mail: Mail) -> Result<(), Undelivered> {
-        match self.sender.try_send(mail) {
+        let sent = self.sender.try_send(mail);
+        if self.has_ended() {
+            // Whoever comes after the shard's own emptying empties it again: a
+            // question that stayed here would leave its asker waiting.
+            self.receiver.try_iter().for_each(drop);
+            return Err(Undelivered::Ended);
+        }
+        match sent {
             Ok(()) => {
                 self.ring();
                 Ok(())
@@ -47,7 +61,13 @@ impl Address {
         }
     }
 
-    fn ring(&self) {
+    /// Whether the shard takes no more mail.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.bell.ended.load(Ordering::SeqCst)
+    }
+
+    /// Wakes the shard if it sleeps.
+    pub(crate) fn ring(&self) {
         if self.bell.doorbell.must_wake()
             && let Some(waker) = self.bell.waker.get()
         {
@@ -67,8 +87,13 @@ impl Mailbox {
     /// A mailbox for `capacity` mails, and where to send them.
     pub(crate) fn new(capacity: usize) -> (Self, Address) {
         let (sender, receiver) = crossbeam_channel::bounded(capacity);
-        let bell = Arc::new(Bell { doorbell: Doorbell::new(), waker: OnceLock::new() });
-        (Self { receiver, bell: Arc::clone(&bell) }, Address { sender, bell })
+        let bell = Arc::new(Bell {
+            doorbell: Doorbell::new(),
+            waker: OnceLock::new(),
+            ended: AtomicBool::new(false),
+        });
+        let mailbox = Self { receiver: receiver.clone(), bell: Arc::clone(&bell) };
+        (mailbox, Address { sender, receiver, bell })
     }
 
     /// Tells senders how to wake this shard. Must come before the first sleep.
@@ -91,15 +116,19 @@ impl Mailbox {
 
     /// The next mail, if there is one.
     pub(crate) fn take(&self) -> Option<Mail> {
-        match self.receiver.try_recv() {
-            Ok(mail) => Some(mail),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.receiver.try_recv().ok()
     }
 
     /// How many mails wait.
     pub(crate) fn len(&self) -> usize {
         self.receiver.len()
+    }
+}
+
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        self.bell.ended.store(true, Ordering::SeqCst);
+        self.receiver.try_iter().for_each(drop);
     }
 }
 
@@ -137,12 +166,19 @@ impl Post {
         } else {
             mail
         };
-        if queue.len() >= self.most && mail.is_droppable() {
+        if queue.len() >= self.most {
             return false;
         }
         queue.push_back(mail);
         self.waiting += 1;
         true
+    }
+
+    /// Wakes every shard that sleeps.
+    pub(crate) fn ring_all(&self) {
+        for address in &self.addresses {
+            address.ring();
+        }
     }
 
     /// Tries again to send what waits.

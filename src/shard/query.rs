@@ -86,6 +86,9 @@ impl<T: Send + 'static> IntoFuture for Query<T> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
+            if ON_SHARD.with(Cell::get) {
+                return Err(QueryError::OnShardThread);
+            }
             let mut answer = self.nothing;
             for _ in 0..self.expected {
                 let part = self.receiver.recv().await.map_err(|_| QueryError::Unanswered)?;

@@ -249,11 +249,12 @@ impl ShardStart {
     /// A shard that fails must not leave half a server behind: the others are
     /// drained.
     fn run_or_end_all(self, all: &Handle) -> Result<(), RunError> {
-        let shard = self.number;
+        let (shard, process) = (self.number, Arc::clone(&self.process));
         let ended = catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|_| {
             Err(RunError::Shard { shard, message: "its thread panicked".to_owned() })
         });
         if ended.is_err() {
+            process.admission.quiesce(shard as u8);
             all.shutdown();
         }
         ended
@@ -280,7 +281,11 @@ impl ShardStart {
         let engine = ShardEngine::new(self.number as u8, self.process, self.app, self.clock.now());
         let hand_off = self.http.map(|take| -> HandOff<mio::net::TcpStream> {
             Box::new(move |socket, bytes| {
-                take(TcpStream::from(OwnedFd::from(socket)), bytes);
+                let take = || take(TcpStream::from(OwnedFd::from(socket)), bytes);
+                // Foreign code: its panic costs this connection, not the shard.
+                if catch_unwind(AssertUnwindSafe(take)).is_err() {
+                    error!("the HTTP hand-off panicked; the connection is closed");
+                }
             })
         });
         let mut shard = Shard::new(engine, driver, self.mailbox, post, hand_off, turn);
@@ -302,12 +307,13 @@ fn drive<D: Driver>(
     let mut drain_until = None;
     loop {
         shard.turn(clock)?;
-        if !shard.engine.is_draining() {
+        if !shard.is_ending() {
             continue;
         }
         let now = clock.now().since_start_ms;
-        let until = *drain_until.get_or_insert(now + drain_timeout.as_millis() as u64);
-        if shard.engine.is_drained() {
+        let timeout = drain_timeout.as_millis() as u64;
+        let until = *drain_until.get_or_insert(now.saturating_add(timeout));
+        if shard.engine.is_drained() && !shard.has_waiting_mail() {
             return Ok(());
         }
         if now >= until {

@@ -4,17 +4,18 @@
 //! wait ─► mailbox ─► events ─► timers ─► mail to other shards ─► flush ─► orders ─► wait
 //! ```
 //!
-//! Each step is bounded. The mailbox comes before the sockets: whatever another
+//! Each step is bounded; what is left over makes the next turn begin without
+//! waiting. The mailbox comes before the sockets: whatever another
 //! shard sent before a client was told of it is known here before that client's
 //! next bytes are read.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use super::mailbox::{Mailbox, Post};
 use crate::{
     batch::{Sending, Slice},
     driver::{Driver, Event, Gone},
-    engine::{Now, Order, Outlet, ShardEngine},
+    engine::{Now, Order, Outlet, Process, ShardEngine},
     id::ConnId,
 };
 
@@ -37,10 +38,22 @@ pub(crate) struct Shard<D: Driver> {
     hand_off: Option<HandOff<D::Socket>>,
     /// Something was left over: the next turn does not sleep.
     left_over: bool,
-    accepting: bool,
+    drain: Drain,
+    /// Says when the engine is to be drained.
+    process: Arc<Process>,
     /// The next sleep is no longer than this.
     wake_by: Option<Duration>,
     limits: TurnLimits,
+}
+
+/// How far the end of the engine has come on this shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drain {
+    None,
+    /// Nothing more is taken in; waiting for the other shards to say the same.
+    Quiescing,
+    /// Connections are being closed.
+    Closing,
 }
 
 /// What bounds a turn.
@@ -63,6 +76,7 @@ impl<D: Driver> Shard<D> {
         limits: TurnLimits,
     ) -> Self {
         mailbox.set_waker(driver.waker());
+        let process = Arc::clone(&engine.core.process);
         Self {
             engine,
             driver,
@@ -70,7 +84,8 @@ impl<D: Driver> Shard<D> {
             post,
             hand_off,
             left_over: false,
-            accepting: true,
+            drain: Drain::None,
+            process,
             wake_by: None,
             limits,
         }
@@ -83,17 +98,35 @@ impl<D: Driver> Shard<D> {
     pub(crate) fn turn(&mut self, clock: &impl Clock) -> io::Result<()> {
         self.sleep()?;
         self.engine.begin_turn(clock.now());
-        let more_mail = self.take_mail();
+        // What is published faster than its members can be reached must not be
+        // joined by more: the publishers' sockets and the mailbox fill up instead.
+        self.quiesce();
+        let more_mail = self.engine.must_catch_up() || self.take_mail();
+        self.driver.hold_data(self.must_hold());
         let more_events = self.take_events();
         let more_timers = self.engine.on_timers();
         let more_sends = self.flush();
+        self.tell_if_quiet();
         self.left_over = more_mail || more_events || more_timers || more_sends;
         Ok(())
     }
 
+    /// Whether a drain was asked for and seen.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.drain != Drain::None
+    }
+
+    /// Whether mail for other shards waits for their mailboxes.
+    pub(crate) fn has_waiting_mail(&self) -> bool {
+        self.post.is_waiting()
+    }
+
     /// Whether a turn would find nothing to do of its own.
     pub(crate) fn is_quiet(&self) -> bool {
-        !self.left_over && self.mailbox.len() == 0 && !self.post.is_waiting()
+        !self.has_drain_step()
+            && !self.left_over
+            && self.mailbox.len() == 0
+            && !self.post.is_waiting()
     }
 
     /// Lets the next sleep last no longer than `most`.
@@ -109,26 +142,76 @@ impl<D: Driver> Shard<D> {
         if self.post.is_waiting() {
             timeout = Some(timeout.map_or(RETRY, |timeout| timeout.min(RETRY)));
         }
-        let may_sleep = !self.left_over && self.mailbox.going_to_sleep();
+        let may_sleep = !self.left_over && self.mailbox.going_to_sleep() && !self.has_drain_step();
         let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
         let result = self.driver.wait(timeout);
         self.mailbox.awake();
         result
     }
 
+    /// Whether a drain was asked for or has come to its next step.
+    fn has_drain_step(&self) -> bool {
+        match self.drain {
+            Drain::None => self.process.admission.is_closed(),
+            Drain::Quiescing => self.all_are_quiet(),
+            Drain::Closing => false,
+        }
+    }
+
+    fn must_hold(&self) -> bool {
+        let unheard = match self.drain {
+            Drain::None => false,
+            Drain::Quiescing => true,
+            // An open connection's message would still be taken for one.
+            Drain::Closing => !self.engine.has_ended_all(),
+        };
+        unheard || self.engine.must_catch_up()
+    }
+
     fn take_mail(&mut self) -> bool {
+        // Seen before the mailbox is looked into: then all mail is there.
+        let all_quiet = self.all_are_quiet();
         // What comes in meanwhile is the next turn's.
-        let most = self.mailbox.len().min(self.limits.mails);
+        let waiting = self.mailbox.len();
+        let most = waiting.min(self.limits.mails);
         for _ in 0..most {
             let Some(mail) = self.mailbox.take() else { break };
             self.engine.on_mail(mail);
-            self.after_event();
+            if !self.after_event() {
+                return true;
+            }
         }
-        if self.engine.is_draining() && self.accepting {
-            self.accepting = false;
-            self.driver.stop_accepting();
+        if self.drain == Drain::Quiescing && all_quiet && most == waiting {
+            self.drain = Drain::Closing;
+            self.engine.begin_drain();
         }
         self.mailbox.len() > 0
+    }
+
+    /// First step of a drain, which makes the second one lossless: nothing more is
+    /// accepted or read, so that nothing more is published, and what was published
+    /// is mailed. Only when every shard has done that are connections closed.
+    fn quiesce(&mut self) {
+        if self.drain == Drain::None && self.process.admission.is_closed() {
+            self.drain = Drain::Quiescing;
+            self.driver.stop_accepting();
+        }
+    }
+
+    /// Tells the other shards that this one is quiet, once it is.
+    fn tell_if_quiet(&mut self) {
+        if self.drain != Drain::Quiescing || self.post.is_waiting() {
+            return;
+        }
+        let shard = self.engine.core.shard;
+        if self.process.admission.quiet_shards() >> shard & 1 == 0 {
+            self.process.admission.quiesce(shard);
+            self.post.ring_all();
+        }
+    }
+
+    fn all_are_quiet(&self) -> bool {
+        self.process.admission.quiet_shards() == self.process.all_shards()
     }
 
     fn take_events(&mut self) -> bool {
@@ -147,19 +230,23 @@ impl<D: Driver> Shard<D> {
                 Event::Gone(id, Gone::Eof) => self.engine.on_eof(id),
                 Event::Gone(id, Gone::Reset | Gone::Error(_)) => self.engine.on_lost(id),
             }
-            self.after_event();
+            if !self.after_event() {
+                self.driver.hold_data(true);
+            }
         }
         true
     }
 
     /// Orders may free the slot that the next connection gets, so they are
-    /// carried out before anything else happens.
-    fn after_event(&mut self) {
+    /// carried out before anything else happens. Returns whether the turn may
+    /// take in more.
+    fn after_event(&mut self) -> bool {
         if self.engine.wants_flush() {
             self.flush();
         } else if self.engine.has_orders() {
             self.carry_out_orders();
         }
+        !self.engine.must_catch_up()
     }
 
     fn flush(&mut self) -> bool {

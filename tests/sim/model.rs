@@ -83,6 +83,13 @@ impl Model {
                     self.tell(&member, event.clone());
                 }
             }
+            "others" => {
+                let event = message(client, Some(room), data);
+                let members = self.rooms.get(room).cloned().unwrap_or_default();
+                for member in members.iter().filter(|member| *member != client) {
+                    self.tell(member, event.clone());
+                }
+            }
             "unsubscribe" | "publish" => self.refuse(client, "not subscribed to this room"),
             "broadcast" => {
                 let event = message(client, None, data);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -36,6 +37,11 @@ fn tapped(log: &Log) -> Builder {
             Ok(())
         })
         .on_disconnect(move |conn, _| note(&gone, conn, Accepted::Gone))
+        .on("others", |conn, message| {
+            let room = message.room().unwrap_or_default();
+            conn.to(room).except_self().emit("message", message.data());
+            Ok(())
+        })
         .on_message(move |conn, message| {
             let data = message.data().map(|data| serde_json::from_slice(data.as_bytes()).unwrap());
             let room = message.room().map(str::to_owned);
@@ -117,7 +123,8 @@ impl Run {
         let Some(peer) = self.someone() else { return };
         let net = self.world.net().clone();
         match self.rng.below(100) {
-            0..=34 => self.talk(peer, "publish"),
+            0..=24 => self.talk(peer, "publish"),
+            25..=34 => self.talk(peer, "others"),
             35..=54 => self.talk(peer, "subscribe"),
             55..=62 => self.talk(peer, "unsubscribe"),
             63..=72 => self.talk(peer, "broadcast"),
@@ -144,10 +151,10 @@ impl Run {
 
     fn talk(&mut self, peer: usize, event: &str) {
         let mut message = json!({ "type": event });
-        if matches!(event, "publish" | "subscribe" | "unsubscribe") {
+        if matches!(event, "publish" | "others" | "subscribe" | "unsubscribe") {
             message["room"] = json!(ROOMS[self.rng.below(ROOMS.len())]);
         }
-        if matches!(event, "publish" | "broadcast") {
+        if matches!(event, "publish" | "others" | "broadcast") {
             self.published += 1;
             // Now and then a frame that is referenced instead of copied.
             let padding = if self.rng.chance(3) { 20_000 } else { self.rng.below(60) };
@@ -260,13 +267,20 @@ fn check_loosely(run: &Run, log: &[Entry]) {
         for (index, entry) in log.iter().enumerate() {
             let Accepted::Message { event, room, data } = &entry.what else { continue };
             let everyone = event == "broadcast";
-            if !everyone && !(event == "publish" && memberships.has_sent(index)) {
+            let others = event == "others";
+            let published = event == "publish" && memberships.has_sent(index);
+            if !everyone && !others && !published {
                 continue;
             }
             let number = data.as_ref().unwrap()["n"].as_u64().unwrap();
             let end = *run.phases.iter().find(|end| **end > index).unwrap();
             let room = if everyone { None } else { room.as_deref() };
-            let (always, ever) = memberships.during(&client, room, index, end);
+            let excepted = others && entry.client == client;
+            let (always, ever) = if excepted {
+                (false, false)
+            } else {
+                memberships.during(&client, room, index, end)
+            };
             let came = seen.contains(&number);
             assert!(came || !always || run.broken[peer], "peer {peer} lacks {number}");
             assert!(!came || ever, "peer {peer} got {number} without being a member");
@@ -274,10 +288,13 @@ fn check_loosely(run: &Run, log: &[Entry]) {
     }
 }
 
+/// A client and a room of its, or its being open.
+type Membership = (String, Option<String>);
+
 /// Who was a member when, by index of the log.
 struct Memberships {
-    /// For each client and room (`None`: being open): when it began or ended.
-    changes: BTreeMap<(String, Option<String>), Vec<(usize, bool)>>,
+    /// When each membership began or ended.
+    changes: BTreeMap<Membership, Vec<(usize, bool)>>,
     /// Whether the publish at this index was by a member.
     sent: Vec<bool>,
 }
@@ -397,7 +414,7 @@ pub(crate) fn transcript(seed: u64) -> String {
     run.play(40);
     let mut text = String::new();
     for peer in &run.peers {
-        text += &format!("{} {:?}\n", peer.shard, peer.frames);
+        let _ = writeln!(text, "{} {:?}", peer.shard, peer.frames);
     }
     let ids: Vec<String> = run.peers.iter().filter_map(|peer| peer.client_id.clone()).collect();
     for (number, id) in ids.iter().enumerate() {

@@ -39,6 +39,10 @@ use crate::{
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
 
+/// One accept is tried before this many events of connections, and all that are
+/// due after the last.
+const STEPS_PER_ACCEPT: u32 = 16;
+
 /// Bounds of one [`EpollDriver`].
 #[derive(Clone, Debug)]
 pub struct EpollSettings {
@@ -84,6 +88,10 @@ pub struct EpollDriver {
     ids_left: usize,
     ids_per_turn: usize,
     reads_per_event: u32,
+    /// Counts up to [`STEPS_PER_ACCEPT`].
+    steps: u32,
+    /// No data is lent.
+    held: bool,
     received: Box<[u8]>,
     gather: Vec<u8>,
 }
@@ -128,6 +136,8 @@ impl EpollDriver {
             ids_left: 0,
             ids_per_turn,
             reads_per_event: settings.reads_per_event.max(1),
+            steps: 0,
+            held: false,
             received: vec![0; settings.receive_buffer_bytes.max(1)].into_boxed_slice(),
             gather: Vec::with_capacity(GATHER_BYTES),
         })
@@ -166,6 +176,13 @@ impl EpollDriver {
     }
 
     fn step(&mut self) -> Option<Step> {
+        // Busy connections must not keep new ones waiting for ever.
+        self.steps = (self.steps + 1) % STEPS_PER_ACCEPT;
+        if self.steps == 0
+            && let Some((stream, peer)) = self.acceptor.as_mut().and_then(Acceptor::accept)
+        {
+            return Some(Step::Accepted(stream, peer));
+        }
         while let Some((id, reads_left)) = self.current.take().or_else(|| self.next_ready()) {
             if let Some(step) = self.serve(id, reads_left) {
                 return Some(step);
@@ -193,7 +210,7 @@ impl EpollDriver {
             tenant.marks.clear(Marks::LISTED);
             return None;
         }
-        if reads_left == 0 {
+        if reads_left == 0 || self.held {
             self.ready.push_back(id);
             return None;
         }
@@ -258,6 +275,10 @@ impl Driver for EpollDriver {
             Step::Sent(id) => Event::Sent(id),
             Step::Gone(id, why) => Event::Gone(id, why),
         })
+    }
+
+    fn hold_data(&mut self, hold: bool) {
+        self.held = hold;
     }
 
     fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending {

@@ -77,6 +77,8 @@ pub struct SimDriver {
     turn: VecDeque<Ready>,
     spurious_in_a_row: u8,
     woken: Arc<AtomicBool>,
+    /// No data is lent.
+    held: bool,
     scratch: Vec<u8>,
 }
 
@@ -109,6 +111,7 @@ impl SimDriver {
             turn: VecDeque::new(),
             spurious_in_a_row: 0,
             woken,
+            held: false,
             scratch: vec![0; RECEIVE_BYTES],
         }
     }
@@ -200,7 +203,7 @@ impl SimDriver {
         let (link, faults, rng) = world.link_and_luck(peer);
         let step = if std::mem::take(&mut link.sent_due) {
             Step::Sent(id)
-        } else if link.gone_told {
+        } else if link.gone_told || (self.held && !link.inbound.is_empty()) {
             return None;
         } else if !link.inbound.is_empty() {
             Step::Data(id, link.lend(&mut self.scratch, faults, rng))
@@ -265,6 +268,10 @@ impl Driver for SimDriver {
             Step::Sent(id) => Event::Sent(id),
             Step::Gone(id, why) => Event::Gone(id, why),
         })
+    }
+
+    fn hold_data(&mut self, hold: bool) {
+        self.held = hold;
     }
 
     fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending {

@@ -1,0 +1,112 @@
+//! What it costs to understand a publish and to tell it: times by criterion,
+//! then each as a ratio. Reading is held against `serde_json` into a struct made
+//! for just this message, writing against a copy of what is written.
+
+mod ratio;
+
+use std::{hint::black_box, time::Duration};
+
+use bytes::BytesMut;
+use criterion::{BenchmarkId, Criterion, Throughput};
+use ratio::print_ratio;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use shardcast::{
+    ClientId, ConnId,
+    dialect::{Dialect, Event, Incoming, Payload, Stamp},
+};
+
+const STAMP: Stamp = Stamp { timestamp_ms: 1_700_000_000_000 };
+
+/// A publish with about `bytes` bytes of data.
+fn publish(bytes: usize) -> String {
+    format!(r#"{{"type":"publish","room":"chat","data":{}}}"#, data(bytes))
+}
+
+fn data(bytes: usize) -> String {
+    format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes))
+}
+
+/// The data's name, and its bytes.
+const SIZES: [(&str, usize); 3] = [("20 B", 20), ("1 KiB", 1024), ("64 KiB", 64 * 1024)];
+
+/// The envelope as `serde` would read it.
+#[derive(Deserialize)]
+struct Envelope<'m> {
+    #[serde(rename = "type", borrow)]
+    kind: &'m str,
+    #[serde(borrow)]
+    room: Option<&'m str>,
+    #[serde(borrow)]
+    data: Option<&'m RawValue>,
+}
+
+fn parse(message: &str) {
+    black_box(Dialect::Pubsub.parse(Incoming::Text(black_box(message))).is_ok());
+}
+
+fn parse_with_serde(message: &str) {
+    if let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(black_box(message)) {
+        black_box((envelope.kind, envelope.room, envelope.data));
+    }
+}
+
+/// The event that a publish brings about, written into `out`.
+fn encode(json: &str, out: &mut BytesMut) {
+    out.clear();
+    let event = Event::Message {
+        event: "message",
+        room: Some("chat"),
+        data: Some(Payload::Json(black_box(json))),
+        from: Some(ClientId::new(1, ConnId::new(0, 1, 1))),
+        user: None,
+    };
+    black_box(Dialect::Pubsub.encode(&event, &STAMP, out));
+}
+
+fn times(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("dialect");
+    for (name, size) in SIZES {
+        let (message, json) = (publish(size), data(size));
+        group.throughput(Throughput::Bytes(message.len() as u64));
+        group.bench_function(BenchmarkId::new("parse", name), |bencher| {
+            bencher.iter(|| parse(&message));
+        });
+        let mut out = BytesMut::new();
+        group.bench_function(BenchmarkId::new("encode", name), |bencher| {
+            bencher.iter(|| encode(&json, &mut out));
+        });
+    }
+    group.finish();
+}
+
+fn ratios() {
+    for (name, size) in SIZES {
+        let (message, json) = (publish(size), data(size));
+        print_ratio(
+            &format!("parse {name}"),
+            "serde_json",
+            || parse(&message),
+            || parse_with_serde(&message),
+        );
+        let mut out = BytesMut::new();
+        encode(&json, &mut out);
+        let (source, mut target) = (out.to_vec(), vec![0; out.len()]);
+        print_ratio(
+            &format!("encode {name}"),
+            "copy",
+            || encode(&json, &mut out),
+            || black_box(&mut target[..]).copy_from_slice(black_box(&source)),
+        );
+    }
+}
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .configure_from_args();
+    times(&mut criterion);
+    criterion.final_summary();
+    ratios();
+}

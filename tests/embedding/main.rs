@@ -1,0 +1,15 @@
+//! The embedding API as a program uses it: engines in this process, with one
+//! shard and with more, and real sockets.
+
+mod addressing;
+mod bed;
+mod encoding;
+mod handle;
+mod handlers;
+mod hooks;
+mod limits;
+mod panics;
+mod query;
+mod shutdown;
+#[path = "../support/ws.rs"]
+mod ws;
