@@ -1,7 +1,7 @@
 //! Which core runs what, and how many descriptors a process may have.
 
 use crate::limits::SPARE_DESCRIPTORS;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -22,21 +22,18 @@ pub(crate) fn run_on(cores: &[usize]) -> Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("cannot run on cores {cores:?}"))
 }
 
-/// Raises the limit of open files to what the system allows.
-///
-/// # Errors
-/// If that is too little for `connections`.
-pub(crate) fn allow_connections(connections: usize) -> Result<()> {
+/// Raises the limit of open files for this process and those that it starts:
+/// as far as `connections` need it where that is permitted, else as far as it
+/// goes. Gives how many connections fit into one process.
+pub(crate) fn connections_per_process(connections: usize) -> Result<usize> {
     let limit = getrlimit(Resource::Nofile);
+    let wanted = connections as u64 + SPARE_DESCRIPTORS;
+    let most = limit.maximum.unwrap_or(u64::MAX);
+    let privileged = Rlimit { current: Some(wanted), maximum: Some(wanted) };
+    if most < wanted && setrlimit(Resource::Nofile, privileged).is_ok() {
+        return Ok(connections);
+    }
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     setrlimit(Resource::Nofile, raised).context("cannot raise the limit of open files")?;
-    let most = limit.maximum.unwrap_or(u64::MAX);
-    if connections as u64 + SPARE_DESCRIPTORS > most {
-        bail!(
-            "{connections} connections do not fit in one process: it may open {most} files, \
-             which leaves room for {} connections",
-            most.saturating_sub(SPARE_DESCRIPTORS)
-        );
-    }
-    Ok(())
+    Ok(usize::try_from(most.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(usize::MAX))
 }

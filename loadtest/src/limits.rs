@@ -52,3 +52,13 @@ pub(crate) const DURATION_S: u64 = 86_400;
 /// The most publications of one run: sequence numbers have 24 bits per
 /// publisher, and the arrival of each is kept in memory.
 pub(crate) const PUBLICATIONS: u64 = 1 << 23;
+
+/// Steps into which the time of a load is divided for a plot: as many as a
+/// screen can show.
+pub(crate) const SERIES_BUCKETS: usize = 200;
+
+/// The shortest of those steps: shorter ones would show the poll of the client.
+pub(crate) const SERIES_STEP: Duration = Duration::from_millis(100);
+
+/// The most client processes of one run.
+pub(crate) const PROCESSES: usize = 64;

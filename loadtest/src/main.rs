@@ -11,28 +11,40 @@ mod affinity;
 mod cli;
 mod client;
 mod clock;
+mod compare;
+mod comparison;
 mod ledger;
 mod limits;
 mod measure;
 mod progress;
+mod references;
 mod report;
+mod require;
+mod run;
 mod scenarios;
+mod server_command;
 mod server_process;
+mod share;
 mod stamp;
+mod summary;
+mod workforce;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
-use cli::{Scenario, Settings};
+use cli::{Command, CommandLine, Scenario, Settings};
+use comparison::Comparison;
 use report::Outcome;
-use server_process::ServerProcess;
+use scenarios::Plan;
+use server_command::ServerCommand;
+use std::env;
 use std::process::ExitCode;
 
 /// What convinces a sceptic: asked for nothing, show these.
-const BY_DEFAULT: [Scenario; 2] = [Scenario::Connect, Scenario::Fanout];
+const TOUR: [Scenario; 5] =
+    [Scenario::Connect, Scenario::Idle, Scenario::Echo, Scenario::Fanout, Scenario::Broadcast];
 
 fn main() -> ExitCode {
-    let done = server_process::launch_if_asked().and_then(|()| run(&Settings::parse()));
-    match done {
+    match act() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -42,51 +54,76 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs what was asked for. Says whether all of it was clean.
-fn run(settings: &Settings) -> Result<bool> {
-    let cores = affinity::cores();
-    let scenarios = match &settings.scenario {
-        Some(scenario) => std::slice::from_ref(scenario),
-        None => &BY_DEFAULT,
-    };
-    let mut outcomes = Vec::new();
-    for scenario in scenarios {
-        let outcome = run_one(settings, *scenario, &cores)?;
-        print!("{outcome}");
-        outcomes.push(outcome);
-        if let Some(path) = &settings.json {
-            report::write_json(path, cores.len(), &outcomes)?;
+/// Does what the arguments say, the hidden roles of this program first. Says
+/// whether all of it was clean.
+fn act() -> Result<bool> {
+    let mut arguments = env::args_os().skip(1);
+    match arguments.next().as_ref().and_then(|role| role.to_str()) {
+        Some(server_process::LAUNCH) => server_process::launch(arguments).map(|()| true),
+        Some(workforce::WORKER) => {
+            workforce::serve(|plan: Plan| scenarios::share(&plan)).map(|()| true)
         }
+        Some(references::REFERENCE) => references::serve(arguments).map(|()| true),
+        _ => run_all(CommandLine::parse()),
     }
-    Ok(outcomes.iter().all(Outcome::is_clean))
 }
 
-fn run_one(settings: &Settings, scenario: Scenario, cores: &[usize]) -> Result<Outcome> {
-    affinity::allow_connections(settings.connections(scenario))?;
-    let pinned = settings.is_pinned(scenario, cores.len());
-    let (for_server, for_client) = match cores {
-        [first, rest @ ..] if pinned && !rest.is_empty() => {
-            let threads = usize::from(settings.client_threads).min(rest.len());
-            (std::slice::from_ref(first), &rest[..threads])
-        }
-        _ => (cores, cores),
-    };
-    let mut server = ServerProcess::start(settings, scenario, for_server)?;
-    affinity::run_on(for_client)?;
-    let result = scenarios::run(settings, scenario, &mut server);
-    if scenario != Scenario::Drain
-        && let Some(status) = server.exited()
-    {
-        let ended = format!("the server ended during the run ({status})");
-        return match result {
-            Err(error) => Err(error.context(ended)),
-            Ok(mut outcome) => {
-                outcome.violation(ended);
-                Ok(outcome)
-            }
-        };
+fn run_all(line: CommandLine) -> Result<bool> {
+    let cores = affinity::cores();
+    if let Some(Command::Compare(contest)) = line.command {
+        let contested = compare::compare(&contest, &cores)?;
+        let comparison = Some(&contested.comparison);
+        return conclude(&contest.settings, cores.len(), contested.outcomes, comparison);
     }
-    let mut outcome = result.with_context(|| format!("{} failed", server.target()))?;
-    outcome.setting("pinned", pinned);
-    Ok(outcome)
+    let settings = line.settings;
+    let scenarios = match &settings.scenario {
+        Some(scenario) => std::slice::from_ref(scenario),
+        None => &TOUR,
+    };
+    let mut outcomes = Vec::new();
+    let toured = tour(&settings, scenarios, &cores, &mut outcomes);
+    if settings.scenario.is_none() && toured.is_ok() {
+        print!("{}", summary::summary(&outcomes));
+    }
+    // What was found before a failure is not thrown away with it.
+    let clean = conclude(&settings, cores.len(), outcomes, None)?;
+    toured.map(|()| clean)
+}
+
+/// Runs one scenario after the other, each against a fresh server.
+fn tour(
+    settings: &Settings,
+    scenarios: &[Scenario],
+    cores: &[usize],
+    outcomes: &mut Vec<Outcome>,
+) -> Result<()> {
+    for scenario in scenarios {
+        let driver = settings.driver.as_deref();
+        let own = || ServerCommand::shardcast(settings, *scenario, driver);
+        let command = settings.url.is_none().then(own).transpose()?;
+        let outcome = run::run(settings, *scenario, command.as_ref(), cores)?;
+        print!("{outcome}");
+        outcomes.push(outcome);
+    }
+    Ok(())
+}
+
+/// Holds the outcomes against what is required and writes the files asked for.
+/// Says whether all was clean.
+fn conclude(
+    settings: &Settings,
+    cores: usize,
+    mut outcomes: Vec<Outcome>,
+    comparison: Option<&Comparison>,
+) -> Result<bool> {
+    for missed in require::enforce(&settings.require, &mut outcomes) {
+        println!("  VIOLATION: {missed}");
+    }
+    if let Some(path) = &settings.json {
+        report::write_json(path, cores, &outcomes, comparison)?;
+    }
+    if let Some(path) = &settings.html {
+        report::write_html(path, cores, &outcomes, comparison)?;
+    }
+    Ok(outcomes.iter().all(Outcome::is_clean))
 }

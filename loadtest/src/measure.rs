@@ -4,6 +4,7 @@
 use crate::client::Loss;
 use crate::clock::now_ns;
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -43,9 +44,41 @@ impl Latency {
     }
 }
 
+/// As pairs of a value and how often it occurred.
+impl Serialize for Latency {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let recorded = self.0.iter_recorded();
+        serializer.collect_seq(recorded.map(|it| (it.value_iterated_to(), it.count_at_value())))
+    }
+}
+
+impl<'de> Deserialize<'de> for Latency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut latency = Self::new();
+        for (value, count) in Vec::<(u64, u64)>::deserialize(deserializer)? {
+            latency.0.saturating_record_n(value, count);
+        }
+        Ok(latency)
+    }
+}
+
 /// Connections lost, by reason.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Losses(BTreeMap<Loss, u64>);
+
+/// As pairs of a reason and how often it occurred.
+impl Serialize for Losses {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Losses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let pairs = Vec::<(Loss, u64)>::deserialize(deserializer)?;
+        Ok(Self(pairs.into_iter().collect()))
+    }
+}
 
 impl Losses {
     /// Enters one.
@@ -137,6 +170,7 @@ impl Memory {
 #[derive(Debug)]
 pub(crate) struct Window {
     server: Option<u32>,
+    clients: Vec<u32>,
     begun_ns: u64,
     server_ns: Option<u64>,
     client_ns: Option<u64>,
@@ -150,30 +184,45 @@ pub(crate) struct Usage {
     pub(crate) wall_ns: u64,
     /// The server's processor time, if its process is known.
     pub(crate) server_cpu_ns: Option<u64>,
-    /// The client's processor time.
+    /// The processor time of all client processes.
     pub(crate) client_cpu_ns: Option<u64>,
 }
 
 impl Window {
-    /// Begins one.
+    /// Begins one for a client of this process only.
     pub(crate) fn begin(server: Option<u32>) -> Self {
+        Self::with_clients(server, vec![std::process::id()])
+    }
+
+    /// Begins one for a client of several processes.
+    pub(crate) fn with_clients(server: Option<u32>, clients: Vec<u32>) -> Self {
         Self {
             server,
             begun_ns: now_ns(),
             server_ns: server.and_then(cpu_ns),
-            client_ns: cpu_ns(std::process::id()),
+            client_ns: sum_cpu_ns(&clients),
+            clients,
         }
+    }
+
+    /// When it began.
+    pub(crate) fn begun_ns(&self) -> u64 {
+        self.begun_ns
     }
 
     /// What was used since its beginning.
     pub(crate) fn end(&self) -> Usage {
-        let used = |pid, before: Option<u64>| Some(cpu_ns(pid)?.saturating_sub(before?));
+        let since = |after: Option<u64>, before: Option<u64>| Some(after?.saturating_sub(before?));
         Usage {
             wall_ns: now_ns() - self.begun_ns,
-            server_cpu_ns: self.server.and_then(|pid| used(pid, self.server_ns)),
-            client_cpu_ns: used(std::process::id(), self.client_ns),
+            server_cpu_ns: since(self.server.and_then(cpu_ns), self.server_ns),
+            client_cpu_ns: since(sum_cpu_ns(&self.clients), self.client_ns),
         }
     }
+}
+
+fn sum_cpu_ns(processes: &[u32]) -> Option<u64> {
+    processes.iter().map(|pid| cpu_ns(*pid)).sum()
 }
 
 #[cfg(test)]

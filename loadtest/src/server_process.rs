@@ -2,12 +2,13 @@
 //! the scenario, in its own process, and ends with it whatever happens.
 
 use crate::affinity;
-use crate::cli::{Scenario, Settings};
 use crate::client::Target;
 use crate::limits::{SERVER_START, SERVER_STOP};
-use anyhow::{Context, Result, bail, ensure};
+use crate::server_command::ServerCommand;
+use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use std::env;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The hidden first argument by which this program becomes the server.
-const LAUNCH: &str = "__launch";
+pub(crate) const LAUNCH: &str = "__launch";
 
 /// How often the end of the server is looked for.
 const POLL: Duration = Duration::from_millis(2);
@@ -31,23 +32,19 @@ pub(crate) struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// The server of `--url`, or a fresh one on `cores`.
+    /// One that runs already at `url`, in process `pid` if that is known.
+    pub(crate) fn running(url: &str, pid: Option<u32>) -> Result<Self> {
+        Ok(Self { target: Target::parse(url)?, pid, child: None })
+    }
+
+    /// A fresh one on `cores`.
     ///
     /// # Errors
     /// If it cannot be started or does not say where it listens.
-    pub(crate) fn start(settings: &Settings, scenario: Scenario, cores: &[usize]) -> Result<Self> {
-        if let Some(url) = &settings.url {
-            return Ok(Self { target: Target::parse(url)?, pid: settings.pid, child: None });
-        }
-        let path = path(settings)?;
+    pub(crate) fn start(server: &ServerCommand, cores: &[usize]) -> Result<Self> {
+        let path = &server.program;
         let mut command = Command::new(env::current_exe().context("cannot find this program")?);
-        command.arg(LAUNCH).arg(core_list(cores)).arg(&path);
-        command.args(["--listen", "127.0.0.1:0", "--dialect", "pubsub"]);
-        command.args(["--shards", &settings.shards(scenario).to_string()]);
-        if let Some(driver) = &settings.driver {
-            command.args(["--driver", driver]);
-        }
-        command.args(&settings.server_args);
+        command.arg(LAUNCH).arg(core_list(cores)).arg(path).args(&server.arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let child = command.spawn().with_context(|| format!("cannot start {}", path.display()))?;
         let mut server = Self {
@@ -142,18 +139,6 @@ impl Drop for ServerProcess {
     }
 }
 
-/// The server's file: as named, or beside this program.
-fn path(settings: &Settings) -> Result<PathBuf> {
-    let own = env::current_exe().context("cannot find this program")?;
-    let path = settings.server.clone().unwrap_or_else(|| own.with_file_name("shardcast"));
-    ensure!(
-        path.is_file(),
-        "{} is missing: build it with `cargo build --release`, or name one with --server or --url",
-        path.display()
-    );
-    Ok(path)
-}
-
 fn address_in(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once("listening on ")?;
     rest.split_whitespace().next()
@@ -164,13 +149,10 @@ fn core_list(cores: &[usize]) -> String {
     cores.join(",")
 }
 
-/// Becomes the server if the arguments say so: on the cores named, and bound to
-/// end when its parent does. Comes back only if that is not asked for or fails.
-pub(crate) fn launch_if_asked() -> Result<()> {
-    let mut arguments = env::args_os().skip(1);
-    if arguments.next().as_deref() != Some(LAUNCH.as_ref()) {
-        return Ok(());
-    }
+/// Becomes a server: the first of `arguments` are the cores to run on and the
+/// program, the others are the program's. It ends when its parent does. Comes
+/// back only if that fails.
+pub(crate) fn launch(mut arguments: impl Iterator<Item = OsString>) -> Result<()> {
     let cores = arguments.next().context("no cores")?;
     let cores: Vec<usize> =
         cores.to_string_lossy().split(',').filter_map(|core| core.parse().ok()).collect();

@@ -2,12 +2,16 @@
 //! been built into the same target directory: `cargo build` for `cargo test`,
 //! `cargo build --release` for `cargo test --release`.
 
+use std::fs;
+use std::io::Read;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-/// Runs the built program and expects a clean end; gives its output.
+/// The built program, with the server beside it.
 #[track_caller]
-fn clean(arguments: &str) -> String {
+fn program() -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_loadtest"));
     let server = program.with_file_name("shardcast");
     assert!(
@@ -15,8 +19,13 @@ fn clean(arguments: &str) -> String {
         "{} is missing: build the server into the same target directory first",
         server.display()
     );
-    let output =
-        Command::new(program).args(arguments.split(' ')).output().expect("the program runs");
+    Command::new(program)
+}
+
+/// Runs the program and expects a clean end; gives its output.
+#[track_caller]
+fn clean(arguments: &str) -> String {
+    let output = program().args(arguments.split(' ')).output().expect("the program runs");
     let both = [&output.stdout[..], &output.stderr[..]].concat();
     let text = String::from_utf8_lossy(&both).into_owned();
     assert_eq!(output.status.code(), Some(0), "{arguments}:\n{text}");
@@ -34,14 +43,14 @@ fn assert_line(text: &str, label: &str, value: &str) {
 fn connect_opens_every_connection() {
     let text = clean("connect --connections 300 --rooms 7 --pin off");
     assert_line(&text, "connections open", "300");
-    let text = clean("connect --connections 301 --client-threads 2 --pin off");
+    let text = clean("connect --connections 301 --processes 2 --pin off");
     assert_line(&text, "connections open", "301");
 }
 
 #[test]
 fn echo_brings_every_message_back() {
     clean("echo --connections 10 --pipeline 4 --size 200 --duration 1 --pin off");
-    clean("echo --connections 9 --client-threads 2 --duration 1 --pin off");
+    clean("echo --connections 9 --processes 2 --duration 1 --pin off");
     clean("echo --connections 2 --size 100000 --duration 1 --pin off");
 }
 
@@ -57,6 +66,37 @@ fn fanout_reaches_every_member_once_and_in_order() {
 }
 
 #[test]
+fn fanout_leaves_out_bystanders_and_those_that_never_read() {
+    let text = clean("fanout --connections 50 --members 7 --rate 100 --duration 1 --pin off");
+    assert_line(&text, "deliveries", "700");
+    let text = clean("fanout --connections 50 --stalled 10 --rate 100 --duration 1 --pin off");
+    assert_line(&text, "members that never read", "4");
+    assert_line(&text, "deliveries", "4,600");
+}
+
+#[test]
+fn churn_lets_everyone_in_and_out() {
+    let text = clean("churn --connections 20 --rooms 3 --duration 1 --pin off");
+    assert!(text.contains("unsubscribe to answer"), "{text}");
+}
+
+#[test]
+fn several_processes_find_what_one_finds() {
+    let text = clean(
+        "fanout --connections 60 --members 50 --process-connections 25 --rate 100 --duration 1 --pin off",
+    );
+    assert!(text.contains("processes 3"), "{text}");
+    assert_line(&text, "deliveries", "5,000");
+    assert!(text.lines().any(|line| line.contains("last delivery") && line.ends_with(" 100")));
+    let text = clean(
+        "rooms --connections 60 --rooms 7 --rate 20 --process-connections 25 --duration 1 --pin off",
+    );
+    assert_line(&text, "messages published", "140");
+    clean("churn --connections 20 --process-connections 7 --duration 1 --pin off");
+    clean("idle --connections 400 --process-connections 150 --pin off");
+}
+
+#[test]
 fn idle_connections_are_weighed() {
     let text = clean("idle --connections 300 --pin off");
     assert!(text.contains("private per connection"), "{text}");
@@ -69,6 +109,46 @@ fn soak_loses_nothing_within_and_across_shards() {
             "soak --connections 60 --rooms 5 --rate 40 --duration 1 --shards {shards} --pin off"
         ));
     }
+}
+
+#[test]
+fn a_server_that_dies_midway_is_told_at_once() {
+    for scenario in ["fanout", "echo", "broadcast", "churn", "rooms"] {
+        let mut run = program();
+        run.args([scenario, "--connections", "40", "--rooms", "2", "--duration", "60"]);
+        run.args(["--pin", "off", "--process-connections"]);
+        run.arg(if scenario == "broadcast" { "40" } else { "25" });
+        let mut run = run.stdout(Stdio::piped()).spawn().expect("the program runs");
+        let begun = Instant::now();
+        kill_server_of(&run);
+        let mut text = String::new();
+        run.stdout.take().expect("a pipe").read_to_string(&mut text).expect("text");
+        let status = run.wait().expect("a status");
+        assert_eq!(status.code(), Some(1), "{scenario}: {text}");
+        assert!(text.contains("the server ended during the run (signal: 9"), "{text}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{scenario} took too long");
+    }
+}
+
+/// Waits until the server that `run` started has its connections, and kills it.
+fn kill_server_of(run: &Child) {
+    let server = || {
+        let path = format!("/proc/{0}/task/{0}/children", run.id());
+        let children = fs::read_to_string(path).expect("the program runs");
+        children.split_whitespace().map(str::to_owned).find(|pid| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            let files = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+            name.trim() == "shardcast" && files > 40
+        })
+    };
+    let pid = loop {
+        if let Some(pid) = server() {
+            break pid;
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    let killed = Command::new("kill").args(["-9", &pid]).status().expect("kill runs");
+    assert!(killed.success());
 }
 
 #[test]

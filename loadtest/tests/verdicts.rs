@@ -84,6 +84,19 @@ fn a_missing_server_program_is_told() {
 }
 
 #[test]
+fn a_requirement_decides_on_the_end() {
+    let url = serve(Manner::Good);
+    let echo = |requirement: &str| {
+        let load = ["--connections", "2", "--duration", "1", "--require", requirement];
+        loadtest(&[&["echo", "--url", &url][..], &load].concat())
+    };
+    assert_eq!(echo("max_s<60;rate>1").status.code(), Some(0));
+    assert_found(&echo("p99_us<0"), 1, "required p99_us<0, but it is");
+    assert_found(&echo("p98765_us<1"), 1, "which was not measured");
+    assert_found(&echo("fast"), 2, "a requirement is NAME, a sign and a number");
+}
+
+#[test]
 fn an_echo_is_measured_and_written_as_json() {
     let url = serve(Manner::Good);
     let path = std::env::temp_dir().join(format!("loadtest-{}.json", std::process::id()));

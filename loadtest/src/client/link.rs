@@ -4,6 +4,7 @@
 
 use super::Loss;
 use crate::limits::UNSENT_BYTES;
+use mio::Registry;
 use mio::net::TcpStream;
 use std::io::{self, Read, Write};
 
@@ -16,6 +17,8 @@ pub(super) enum Phase {
     Upgrading,
     /// Messages flow.
     Open,
+    /// A close frame was sent; the server's has not come.
+    Leaving,
     /// A close frame has come; the server's end of stream has not.
     Closing,
     /// Of no more use; the socket is closed.
@@ -130,6 +133,11 @@ impl Link {
             self.unsent = Vec::new();
         }
         Ok(())
+    }
+
+    /// Wants no more events of the socket.
+    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.stream.as_mut().map_or(Ok(()), |stream| registry.deregister(stream))
     }
 
     /// Closes the socket and frees the buffers.

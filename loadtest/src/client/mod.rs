@@ -8,10 +8,9 @@
 //!
 //! `deframe`, `frame`, `handshake` and `pubsub` are pure. `Swarm` knows sockets
 //! but no dialect; what messages mean is for the [`Traffic`] of the scenario.
-//! A swarm belongs to one thread and shares nothing, so that several threads or
-//! processes can each drive their own share of the connections.
+//! A swarm belongs to one thread and shares nothing, so that several processes
+//! can each drive their own share of the connections.
 
-pub(crate) mod crew;
 mod deframe;
 pub(crate) mod frame;
 mod handshake;
@@ -24,6 +23,7 @@ mod target;
 pub(crate) use swarm::Swarm;
 pub(crate) use target::Target;
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
 
@@ -38,7 +38,7 @@ pub(crate) struct Message<'a> {
 }
 
 /// Why a connection is of no more use.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Loss {
     /// The server closed it with this code (1005: none given).
     Closed(u16),

@@ -7,7 +7,9 @@ use crate::clock::{nanoseconds, now_ns};
 use crate::limits::{DIALS_IN_FLIGHT, STALL};
 use crate::measure::{Latency, Losses};
 use crate::progress;
+use crate::share::Series;
 use anyhow::{Result, bail};
+use std::time::Duration;
 
 /// When a connection counts as open.
 #[derive(Clone, Copy, Debug)]
@@ -16,11 +18,44 @@ pub(crate) enum Until {
     Upgraded,
     /// Greeted, in no room.
     Greeted,
-    /// Subscribed to room `index % rooms`.
-    Subscribed {
+    /// Subscribed to its room.
+    Subscribed(Seats),
+}
+
+/// Which connection sits in which room.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Seats {
+    /// Connection `index` in room `first + index % rooms`.
+    Spread {
+        /// The number of the first room.
+        first: usize,
         /// How many rooms there are.
         rooms: usize,
     },
+    /// The first `members` in room 0; the others in rooms of that size, from
+    /// room `others_from` on.
+    Among {
+        /// How many sit in room 0.
+        members: usize,
+        /// The number of the first other room.
+        others_from: usize,
+    },
+}
+
+impl Seats {
+    /// All in room 0.
+    pub(crate) const ONE_ROOM: Self = Self::Spread { first: 0, rooms: 1 };
+
+    /// The room of connection `index`.
+    fn room(self, index: usize) -> usize {
+        match self {
+            Self::Spread { first, rooms } => first + index % rooms,
+            Self::Among { members, .. } if index < members => 0,
+            Self::Among { members, others_from } => {
+                others_from + (index - members) / members.max(1)
+            }
+        }
+    }
 }
 
 /// How the opening went.
@@ -28,8 +63,10 @@ pub(crate) enum Until {
 pub(crate) struct Opened {
     /// Connections open.
     pub(crate) count: usize,
-    /// From the first attempt to the last acknowledgement.
-    pub(crate) took_ns: u64,
+    /// When the last was acknowledged.
+    pub(crate) last_ns: u64,
+    /// Acknowledgements over time.
+    pub(crate) series: Series,
     /// Of each connection, from its attempt to its acknowledgement.
     pub(crate) latency: Latency,
     /// Those that failed.
@@ -39,25 +76,6 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// That of several swarms which were opened at the same time.
-    pub(crate) fn merge(parts: Vec<Self>) -> Self {
-        let mut whole = Self {
-            count: 0,
-            took_ns: 0,
-            latency: Latency::new(),
-            losses: Losses::default(),
-            shards: Vec::new(),
-        };
-        for part in parts {
-            whole.count += part.count;
-            whole.took_ns = whole.took_ns.max(part.took_ns);
-            whole.latency.merge(&part.latency);
-            whole.losses.merge(&part.losses);
-            whole.shards.extend(part.shards);
-        }
-        whole
-    }
-
     /// For scenarios that make no sense with some connections missing.
     pub(crate) fn all(self) -> Result<Self> {
         if self.losses.count() > 0 {
@@ -100,7 +118,8 @@ pub(crate) fn open(swarm: &mut Swarm, count: usize, until: Until) -> Result<Open
     bar.finish_and_clear();
     Ok(Opened {
         count: opening.done,
-        took_ns: opening.last_ns.saturating_sub(begun_ns),
+        last_ns: opening.last_ns,
+        series: opening.series,
         latency: opening.latency,
         losses: opening.losses,
         shards: opening.shards,
@@ -113,7 +132,7 @@ pub(crate) fn subscribe(swarm: &mut Swarm, links: &[usize]) -> Result<()> {
     let mut frame = Vec::new();
     pubsub::append_subscribe(0, &mut frame);
     for &link in links {
-        let mut opening = Opening::new(0, swarm.len(), Until::Subscribed { rooms: 1 });
+        let mut opening = Opening::new(0, swarm.len(), Until::Subscribed(Seats::ONE_ROOM));
         opening.started_ns = vec![now_ns(); swarm.len()];
         let deadline_ns = now_ns() + nanoseconds(STALL);
         swarm.send(link, &frame, &mut opening);
@@ -147,6 +166,7 @@ struct Opening {
     last_ns: u64,
     latency: Latency,
     losses: Losses,
+    series: Series,
     shards: Vec<Option<u8>>,
 }
 
@@ -162,6 +182,7 @@ impl Opening {
             last_ns: 0,
             latency: Latency::new(),
             losses: Losses::default(),
+            series: Series::new(now_ns(), Duration::ZERO),
             shards: vec![None; count],
         }
     }
@@ -179,6 +200,7 @@ impl Opening {
         self.states[index] = State::Done;
         let took_ns = now_ns.saturating_sub(self.started_ns[index]);
         self.latency.record(took_ns);
+        self.series.add(now_ns);
         self.last_ns = now_ns;
         self.done += 1;
     }
@@ -199,7 +221,7 @@ impl Traffic for Opening {
             (Said::Connected(of), until) => {
                 *shard = of;
                 match until {
-                    Until::Subscribed { rooms } => pubsub::append_subscribe(link % rooms, reply),
+                    Until::Subscribed(seats) => pubsub::append_subscribe(seats.room(link), reply),
                     Until::Greeted => self.done(link, message.arrived_ns),
                     Until::Upgraded => {}
                 }
@@ -209,7 +231,7 @@ impl Traffic for Opening {
                 let why = format!("the server says: {error}");
                 self.on_loss(link, Loss::Refused(why));
             }
-            (Said::Message | Said::Other(_), _) => {}
+            (Said::Unsubscribed | Said::Message | Said::Other(_), _) => {}
         }
     }
 
@@ -234,4 +256,18 @@ pub(crate) fn open_all(target: &Target, count: usize, until: Until) -> Result<(S
     let mut swarm = Swarm::new(target)?;
     let opened = open(&mut swarm, count, until)?.all()?;
     Ok((swarm, opened))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn background_sits_in_rooms_of_the_same_size() {
+        let seats = Seats::Among { members: 2, others_from: 5 };
+        let rooms: Vec<_> = (0..7).map(|index| seats.room(index)).collect();
+        assert_eq!(rooms, [0, 0, 5, 5, 6, 6, 7]);
+        let nobody = Seats::Among { members: 0, others_from: 1 };
+        assert_eq!((nobody.room(0), nobody.room(3)), (1, 4));
+    }
 }

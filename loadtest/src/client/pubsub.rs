@@ -17,6 +17,12 @@ pub(crate) fn append_subscribe(room: usize, out: &mut Vec<u8>) {
     frame::append(frame::TEXT, text.as_bytes(), out);
 }
 
+/// Appends the frame that leaves a room.
+pub(crate) fn append_unsubscribe(room: usize, out: &mut Vec<u8>) {
+    let text = format!(r#"{{"type":"unsubscribe","room":"{}"}}"#, room_name(room));
+    frame::append(frame::TEXT, text.as_bytes(), out);
+}
+
 /// Appends the frame that publishes `stamp`, as a string of `size` bytes.
 pub(crate) fn append_publish(room: usize, stamp: Stamp, size: usize, out: &mut Vec<u8>) {
     let mut text =
@@ -40,6 +46,8 @@ pub(crate) enum Said {
     Connected(Option<u8>),
     /// The answer to a subscription.
     Subscribed,
+    /// The answer to the end of one.
+    Unsubscribed,
     /// A publication or broadcast.
     Message,
     /// An error, in the server's words.
@@ -78,6 +86,7 @@ pub(crate) fn read(payload: &[u8]) -> Said {
             Said::Connected(greeting.ok().and_then(|it| shard_of(&it.client_id)))
         }
         "subscribed" => Said::Subscribed,
+        "unsubscribed" => Said::Unsubscribed,
         "message" => Said::Message,
         "error" => Said::Error(envelope.error.unwrap_or_default().into_owned()),
         other => Said::Other(other.to_owned()),
@@ -93,22 +102,23 @@ pub(crate) fn is_message(payload: &[u8]) -> bool {
 /// dialect is documented, correctly for any other.
 #[derive(Debug)]
 pub(crate) struct StampReader {
+    first: usize,
     heads: Vec<Vec<u8>>,
 }
 
 impl StampReader {
-    /// A reader for rooms `0..rooms`.
-    pub(crate) fn new(rooms: usize) -> Self {
+    /// A reader for `rooms` rooms from number `first` on.
+    pub(crate) fn new(first: usize, rooms: usize) -> Self {
         let head = |room| {
             let name = room_name(room);
             format!(r#"{{"type":"message","room":"{name}","data":""#).into_bytes()
         };
-        Self { heads: (0..rooms).map(head).collect() }
+        Self { first, heads: (first..first + rooms).map(head).collect() }
     }
 
     /// The stamp of a publication to `room`, or what came instead.
     pub(crate) fn stamp(&self, room: usize, payload: &[u8]) -> Result<Stamp, String> {
-        let quick = payload.strip_prefix(self.heads[room].as_slice());
+        let quick = payload.strip_prefix(self.heads[room - self.first].as_slice());
         match quick.and_then(Stamp::read) {
             Some(stamp) => Ok(stamp),
             None => stamp_in_any_order(room, payload),
@@ -155,7 +165,7 @@ mod tests {
         let mut data = Vec::new();
         stamp.append(40, &mut data);
         let data = String::from_utf8(data).unwrap();
-        let reader = StampReader::new(8);
+        let reader = StampReader::new(6, 2);
         for text in [
             format!(r#"{{"type":"message","room":"load-7","data":"{data}","timestamp":1}}"#),
             format!(r#"{{"timestamp":1,"data":"{data}","room":"load-7","type":"message"}}"#),
@@ -168,7 +178,7 @@ mod tests {
     #[test]
     fn an_error_is_passed_on_in_the_servers_words() {
         let text = br#"{"type":"error","error":"room is at maximum capacity","timestamp":1}"#;
-        let error = StampReader::new(1).stamp(0, text).unwrap_err();
+        let error = StampReader::new(0, 1).stamp(0, text).unwrap_err();
         assert!(error.contains("room is at maximum capacity"), "{error}");
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Swarm {
     target: Target,
     handshake: Handshake,
     links: Vec<Link>,
+    /// Connections ever started: each thousand comes from another address.
+    dialled: usize,
     unfinished: Vec<usize>,
     buffer: Box<[u8]>,
     reply: Vec<u8>,
@@ -52,6 +54,7 @@ impl Swarm {
             target: target.clone(),
             handshake: target.handshake(),
             links: Vec::new(),
+            dialled: 0,
             unfinished: Vec::new(),
             buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
             reply: Vec::new(),
@@ -67,20 +70,29 @@ impl Swarm {
     /// `traffic` like that of any other connection.
     pub(crate) fn dial<T: Traffic>(&mut self, traffic: &mut T) -> usize {
         let index = self.links.len();
-        let dialled = self.target.dial(index).and_then(|mut stream| {
+        self.links.push(Link::lost());
+        self.redial(index, traffic);
+        index
+    }
+
+    /// Ends connection `index`, if it has not ended, and starts a new one in
+    /// its place.
+    pub(crate) fn redial<T: Traffic>(&mut self, index: usize, traffic: &mut T) {
+        let number = self.dialled;
+        self.dialled += 1;
+        let dialled = self.target.dial(number).and_then(|mut stream| {
             let both = Interest::READABLE | Interest::WRITABLE;
             let registry = self.poll.registry();
             registry.register(&mut stream, Token(index), both)?;
             Ok(stream)
         });
         match dialled {
-            Ok(stream) => self.links.push(Link::dialling(stream)),
+            Ok(stream) => self.links[index] = Link::dialling(stream),
             Err(error) => {
-                self.links.push(Link::lost());
+                self.links[index].end();
                 traffic.on_loss(index, error.into());
             }
         }
-        index
     }
 
     /// Writes `frames` to connection `index`, if it is open.
@@ -92,9 +104,28 @@ impl Swarm {
         }
     }
 
+    /// Begins the closing handshake of connection `index` with `code`. Its
+    /// answer reaches `traffic` as a [`Loss::Closed`].
+    pub(crate) fn leave<T: Traffic>(&mut self, index: usize, code: u16, traffic: &mut T) {
+        let mut close = Vec::new();
+        frame::append(frame::CLOSE, &code.to_be_bytes(), &mut close);
+        self.send(index, &close, traffic);
+        let link = &mut self.links[index];
+        if link.phase == Phase::Open {
+            link.phase = Phase::Leaving;
+        }
+    }
+
     /// Closes the socket of connection `index` without a word.
     pub(crate) fn abandon(&mut self, index: usize) {
         self.links[index].end();
+    }
+
+    /// Never again looks at connection `index`, which stays open: what the
+    /// server sends piles up, and whatever it does then is not seen.
+    pub(crate) fn ignore(&mut self, index: usize) -> Result<()> {
+        let ignored = self.links[index].deregister(self.poll.registry());
+        ignored.context("cannot stop reading a connection")
     }
 
     /// Waits until something happens or `deadline_ns` is reached, and handles
@@ -193,7 +224,7 @@ impl Swarm {
             link.phase = Phase::Open;
             traffic.on_open(index, &mut self.reply);
         }
-        while link.phase == Phase::Open {
+        while matches!(link.phase, Phase::Open | Phase::Leaving) {
             let next = next_frame(&bytes[at..]);
             let Some((frame, used)) = next.map_err(|fault| Loss::Broken(fault.to_string()))? else {
                 link.hold(&bytes[at..]);
@@ -209,11 +240,14 @@ impl Swarm {
                 Opcode::Ping => frame::append(frame::PONG, payload, &mut self.reply),
                 Opcode::Pong => {}
                 Opcode::Close => {
+                    let is_answer = link.phase == Phase::Leaving;
                     link.phase = Phase::Closing;
                     let code = payload.first_chunk().copied();
                     let code = code.map_or(NO_STATUS, u16::from_be_bytes);
                     let echoed = payload.get(..2).unwrap_or_default();
-                    frame::append(frame::CLOSE, echoed, &mut self.reply);
+                    if !is_answer {
+                        frame::append(frame::CLOSE, echoed, &mut self.reply);
+                    }
                     traffic.on_loss(index, Loss::Closed(code));
                 }
             }

@@ -5,11 +5,12 @@ use super::handshake::Handshake;
 use crate::limits::CONNECTIONS_PER_SOURCE;
 use anyhow::{Context, Result, bail, ensure};
 use mio::net::TcpStream;
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
 /// The server's address and the path at which its WebSocket is served.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Target {
     address: SocketAddr,
     path: String,

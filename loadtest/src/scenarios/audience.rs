@@ -1,6 +1,7 @@
-//! Members of rooms and those who publish into them: what `fanout`, `soak`,
-//! `cross` and `drain` have in common. Connection `i` is a member of room
-//! `i % rooms`; publisher `j` of room `r` is connection `r + j * rooms`.
+//! Members of rooms and those who publish into them: what `fanout`, `rooms`,
+//! `cross` and `drain` have in common. Member `i` is in room `i % rooms`;
+//! publisher `j` of room `r` is connection `r + j * rooms`. Rooms are numbered
+//! from that of this share.
 
 use super::schedule::{Publication, Schedule};
 use super::{Plan, Watch};
@@ -12,12 +13,15 @@ use crate::limits::PUBLISHES_PER_TURN;
 use crate::measure::{Latency, Losses};
 use crate::progress;
 use crate::report::Outcome;
+use crate::share::{Part, Series};
 use crate::stamp::Stamp;
 use anyhow::{Result, ensure};
+use std::time::Duration;
 
 /// All members, what has reached them and when.
 #[derive(Debug)]
 pub(super) struct Audience {
+    first_room: usize,
     pub(super) rooms: usize,
     pub(super) publishers: usize,
     size: usize,
@@ -31,9 +35,11 @@ pub(super) struct Audience {
     pub(super) lag: Latency,
     /// How many publications of each publisher of each room were written.
     written: Vec<u32>,
-    /// Members that have not yet got each publication of the one publisher, and
-    /// the time to the last of them.
-    awaited: Option<(Vec<u32>, Latency)>,
+    /// Of each publication of the one publisher, the members that have not yet
+    /// got it, and the time to the latest that has.
+    awaited: Vec<(u32, u64)>,
+    /// Deliveries over time.
+    pub(super) series: Series,
     /// Connections lost.
     pub(super) losses: Losses,
     strange: Vec<String>,
@@ -42,24 +48,32 @@ pub(super) struct Audience {
 }
 
 impl Audience {
-    /// An audience of `plan`'s connections in `rooms`, all in one group.
-    pub(super) fn new(plan: &Plan, rooms: usize, publishers: usize) -> Result<Self> {
+    /// An audience of `members` in the first `rooms` of `plan`, all in one
+    /// group.
+    pub(super) fn new(
+        plan: &Plan,
+        members: usize,
+        rooms: usize,
+        publishers: usize,
+    ) -> Result<Self> {
         ensure!(
-            rooms * publishers <= plan.connections,
+            plan.process > 0 || rooms * publishers <= members,
             "{publishers} publishers in each of {rooms} rooms need {} connections",
             rooms * publishers
         );
         Ok(Self {
+            first_room: plan.first_room,
             rooms,
             publishers,
             size: plan.size,
-            reader: StampReader::new(rooms),
-            ledger: Ledger::new(plan.connections, publishers),
+            reader: StampReader::new(plan.first_room, rooms),
+            ledger: Ledger::new(members, publishers),
             latency: vec![Latency::new()],
-            groups: vec![0; plan.connections],
+            groups: vec![0; members],
             lag: Latency::new(),
             written: vec![0; rooms * publishers],
-            awaited: None,
+            awaited: Vec::new(),
+            series: Series::default(),
             losses: Losses::default(),
             strange: Vec::new(),
             strange_count: 0,
@@ -76,13 +90,19 @@ impl Audience {
 
     /// Times the last of `members` deliveries of each of `total` publications
     /// of one publisher.
-    pub(super) fn await_last(&mut self, members: u32, total: u64) {
-        self.awaited = Some((vec![members; total as usize], Latency::new()));
+    pub(super) fn await_last(&mut self, members: usize, total: u64) {
+        self.awaited = vec![(members as u32, 0); total as usize];
     }
 
-    /// The time to the last delivery of each publication that reached all.
-    pub(super) fn last(&self) -> Option<&Latency> {
-        self.awaited.as_ref().map(|(_, latency)| latency)
+    /// The time to the last delivery of each publication, if it reached all.
+    pub(super) fn last(&self) -> impl Iterator<Item = Option<u64>> {
+        self.awaited.iter().map(|(left, latest_ns)| (*left == 0).then_some(*latest_ns))
+    }
+
+    /// Counts `total` publications of the one publisher as written, by another
+    /// process.
+    pub(super) fn written_elsewhere(&mut self, total: u64) {
+        self.written[0] = total as u32;
     }
 
     /// How many publications of `publisher` were written to `room`.
@@ -111,7 +131,7 @@ impl Audience {
         };
         let mut frame = std::mem::take(&mut self.frame);
         frame.clear();
-        pubsub::append_publish(room, stamp, self.size, &mut frame);
+        pubsub::append_publish(self.first_room + room, stamp, self.size, &mut frame);
         let connection = room + publisher * self.rooms;
         self.written[connection] = publication.sequence + 1;
         swarm.send(connection, &frame, self);
@@ -119,7 +139,7 @@ impl Audience {
     }
 
     /// Publishes all of `schedule` and waits until `wanted` deliveries are in,
-    /// or no more come.
+    /// or no more come, or every connection is lost.
     pub(super) fn play(
         &mut self,
         swarm: &mut Swarm,
@@ -127,6 +147,8 @@ impl Audience {
         wanted: u64,
     ) -> Result<()> {
         let bar = progress::bar("publishing", schedule.total());
+        let span = Duration::from_secs(schedule.total() / schedule.per_second().max(1));
+        self.series = Series::new(now_ns(), span);
         let mut watch = Watch::new();
         loop {
             self.publish(swarm, schedule);
@@ -146,15 +168,40 @@ impl Audience {
         Ok(())
     }
 
-    /// Enters into `outcome` whatever must not have happened.
-    pub(super) fn judge(&self, outcome: &mut Outcome, missing: u64) {
-        outcome.forbid(missing, "messages lost");
-        outcome.forbid(self.ledger.skipped, "messages out of order or lost");
-        outcome.forbid(self.ledger.repeated, "messages twice or late");
-        outcome.forbid(self.strange_count, "answers that were not expected");
-        for what in &self.strange {
-            outcome.violation(what.clone());
+    /// Listens to deliveries, which another process publishes, until `wanted`
+    /// are in or no more come.
+    pub(super) fn listen(
+        &mut self,
+        swarm: &mut Swarm,
+        duration: Duration,
+        wanted: u64,
+    ) -> Result<()> {
+        self.series = Series::new(now_ns(), duration);
+        let mut watch = Watch::new();
+        while self.ledger.delivered < wanted
+            && self.losses.count() < self.groups.len() as u64
+            && !watch.is_stalled(self.ledger.delivered)
+        {
+            swarm.turn(watch.deadline_ns(), self)?;
         }
+        Ok(())
+    }
+
+    /// What all of it comes to, `missing` being messages that never arrived.
+    pub(super) fn part(&self, missing: u64) -> Part {
+        let mut part = Part::default();
+        part.count("delivered", self.ledger.delivered);
+        part.count("missing", missing);
+        part.count("skipped", self.ledger.skipped);
+        part.count("repeated", self.ledger.repeated);
+        part.count("strange", self.strange_count);
+        part.latency("delivery", &self.latency[0]);
+        part.latency("lag", &self.lag);
+        part.last(self.last());
+        part.strange.clone_from(&self.strange);
+        part.losses = self.losses.clone();
+        part.series = self.series.clone();
+        part
     }
 
     /// Publications that `members` should have got and have not.
@@ -169,11 +216,24 @@ impl Audience {
     }
 }
 
+/// Enters into `outcome` whatever must not have happened.
+pub(super) fn judge(outcome: &mut Outcome, part: &Part) {
+    outcome.forbid(part.counted("missing"), "messages lost");
+    outcome.forbid(part.counted("skipped"), "messages out of order or lost");
+    outcome.forbid(part.counted("repeated"), "messages twice or late");
+    outcome.forbid(part.counted("strange"), "answers that were not expected");
+    for what in &part.strange {
+        outcome.violation(what.clone());
+    }
+}
+
 impl Traffic for Audience {
     fn on_message(&mut self, link: usize, message: Message<'_>, _reply: &mut Vec<u8>) {
-        let stamp = match self.reader.stamp(link % self.rooms, message.payload) {
-            Ok(stamp) => stamp,
-            Err(what) => {
+        let room = self.first_room + link % self.rooms;
+        let stamp = match self.reader.stamp(room, message.payload) {
+            Ok(stamp) if link < self.groups.len() => stamp,
+            other => {
+                let what = other.err().unwrap_or_else(|| "a message to a bystander".to_owned());
                 self.strange_count += 1;
                 if self.strange.len() < 3 {
                     self.strange.push(what);
@@ -184,15 +244,11 @@ impl Traffic for Audience {
         let publisher = usize::from(stamp.publisher);
         let age_ns = stamp.age_ns(message.arrived_ns);
         self.latency[usize::from(self.groups[link])].record(age_ns);
+        self.series.add(message.arrived_ns);
         let expected = self.ledger.enter(link, publisher, stamp.sequence);
-        if expected
-            && let Some((awaited, last)) = &mut self.awaited
-            && let Some(left) = awaited.get_mut(stamp.sequence as usize)
-        {
+        if expected && let Some((left, latest_ns)) = self.awaited.get_mut(stamp.sequence as usize) {
             *left = left.saturating_sub(1);
-            if *left == 0 {
-                last.record(age_ns);
-            }
+            *latest_ns = age_ns.max(*latest_ns);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::clock::{nanoseconds, now_ns};
 use crate::measure::{Latency, Losses, Window};
 use crate::progress;
 use crate::report::{Outcome, Unit};
+use crate::share::Series;
 use anyhow::Result;
 
 pub(super) fn run(plan: &Plan) -> Result<Outcome> {
@@ -21,6 +22,7 @@ pub(super) fn run(plan: &Plan) -> Result<Outcome> {
     let mut rounds = Latency::new();
     let bar = progress::bar("broadcast", plan.duration.as_secs());
     let begun_ns = now_ns();
+    crowd.series = Series::new(begun_ns, plan.duration);
     let window = Window::begin(plan.server);
     while crowd.complete && now_ns() - begun_ns < nanoseconds(plan.duration) {
         let round_ns = now_ns();
@@ -42,6 +44,7 @@ pub(super) fn run(plan: &Plan) -> Result<Outcome> {
     outcome.figure("rate", "deliveries", rate, Unit::PerSecond);
     outcome.usage(usage, count, "delivery");
     outcome.latency("round", "whole round", &rounds);
+    outcome.series(&crowd.series);
     outcome.forbid(crowd.missing(), "messages lost");
     outcome.forbid(crowd.surplus(), "messages too many");
     outcome.forbid(crowd.strange, "answers that were not expected");
@@ -56,6 +59,7 @@ struct Crowd {
     received: u64,
     complete: bool,
     strange: u64,
+    series: Series,
     losses: Losses,
 }
 
@@ -67,6 +71,7 @@ impl Crowd {
             received: 0,
             complete: true,
             strange: 0,
+            series: Series::default(),
             losses: Losses::default(),
         }
     }
@@ -106,6 +111,7 @@ impl Traffic for Crowd {
         if pubsub::is_message(message.payload) {
             self.got[link] += 1;
             self.received += 1;
+            self.series.add(message.arrived_ns);
         } else {
             self.strange += 1;
         }

@@ -2,7 +2,7 @@
 //! its publisher's. Of the connections, three are used: a publisher, a member
 //! on its shard, a member on another.
 
-use super::audience::Audience;
+use super::audience::{self, Audience};
 use super::schedule::Schedule;
 use super::{Plan, linger};
 use crate::client::Swarm;
@@ -18,7 +18,7 @@ const OTHER: u8 = 2;
 
 pub(super) fn run(plan: &Plan) -> Result<Outcome> {
     ensure!(plan.connections >= 3, "cross needs at least 3 connections");
-    let mut audience = Audience::new(plan, 1, 1)?;
+    let mut audience = Audience::new(plan, plan.connections, 1, 1)?;
     let mut swarm = Swarm::new(&plan.target)?;
     let opened = open(&mut swarm, plan.connections, Until::Greeted)?.all()?;
     let (same, other) = members(&opened.shards)?;
@@ -53,7 +53,8 @@ pub(super) fn run(plan: &Plan) -> Result<Outcome> {
     outcome.latency("same", "same shard", of(SAME));
     outcome.latency("other", "other shard", of(OTHER));
     outcome.latency("lag", "publisher behind its schedule", &audience.lag);
-    audience.judge(&mut outcome, audience.missing(chosen.into_iter()));
+    let missing = audience.missing(chosen.into_iter());
+    audience::judge(&mut outcome, &audience.part(missing));
     outcome.forbid_losses(&audience.losses);
     Ok(outcome)
 }

@@ -2,10 +2,10 @@
 //! got back before its close is acknowledged: it must reach every member of the
 //! room before theirs. Every client must see close 1001, the server exit 0.
 
-use super::audience::Audience;
+use super::audience::{self, Audience};
 use super::schedule::Schedule;
 use super::{Plan, Watch};
-use crate::client::opening::{Until, open_all};
+use crate::client::opening::{Seats, Until, open_all};
 use crate::client::{Loss, Swarm};
 use crate::clock::{nanoseconds, now_ns};
 use crate::limits::SERVER_STOP;
@@ -23,10 +23,10 @@ const GOING_AWAY: u16 = 1001;
 pub(super) fn run(plan: &Plan, server: &mut ServerProcess) -> Result<Outcome> {
     ensure!(server.is_own(), "drain stops the server, and only one that this program started");
     let (rooms, publishers) = (plan.rooms, plan.publishers);
-    let mut audience = Audience::new(plan, rooms, publishers)?;
+    let mut audience = Audience::new(plan, plan.connections, rooms, publishers)?;
     let whole = plan.duration + AFTER;
     let mut schedule = Schedule::new(now_ns(), plan.rate, rooms, publishers, whole)?;
-    let until = Until::Subscribed { rooms };
+    let until = Until::Subscribed(Seats::Spread { first: 0, rooms });
     let (mut swarm, _) = open_all(&plan.target, plan.connections, until)?;
     schedule.begin_at(now_ns());
     let stop_ns = now_ns() + nanoseconds(plan.duration);
@@ -80,7 +80,7 @@ fn outcome(plan: &Plan, audience: &Audience) -> Outcome {
     outcome.figure("acknowledged", label, acknowledged, Unit::Count);
     let delivered = audience.ledger.delivered as f64;
     outcome.figure("delivered", "deliveries", delivered, Unit::Count);
-    audience.judge(&mut outcome, missing(audience, plan.connections));
+    audience::judge(&mut outcome, &audience.part(missing(audience, plan.connections)));
     if closed < plan.connections as u64 {
         let (all, losses) = (plan.connections, &audience.losses);
         outcome.violation(format!("{closed} of {all} clients saw 1001: {losses}"));

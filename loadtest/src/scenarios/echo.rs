@@ -3,59 +3,79 @@
 //! latencies are those of a server that is always busy.
 
 use super::{Plan, Watch, per_second};
-use crate::client::opening::{Until, open_all};
-use crate::client::{Loss, Message, Swarm, Traffic, crew, frame};
+use crate::client::opening::{Until, open};
+use crate::client::{Loss, Message, Swarm, Traffic, frame};
 use crate::clock::{nanoseconds, now_ns};
-use crate::measure::{Latency, Losses, Window};
+use crate::measure::{Latency, Losses, Usage};
 use crate::progress;
 use crate::report::{Outcome, Unit};
+use crate::share::{Part, Series, Share};
 use anyhow::Result;
 use std::time::Duration;
 
 /// Load before the measurement: caches fill, buffers grow, clocks speed up.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-pub(super) fn run(plan: &Plan) -> Result<Outcome> {
-    let target = plan.target.raw();
-    let mut shares: Vec<_> = crew::shares(plan.connections, plan.threads).collect();
-    let mut shares = crew::phase(&mut shares, |connections| {
-        let (swarm, _) = open_all(&target, *connections, Until::Upgraded)?;
-        Ok((swarm, Echo::new(plan, *connections)))
-    })?;
-    crew::phase(&mut shares, |(swarm, echo)| {
-        echo.begin(swarm);
-        echo.run_for(swarm, WARM_UP.min(plan.duration))?;
-        echo.received = 0;
-        echo.latency = Latency::new();
-        Ok(())
-    })?;
-    let window = Window::begin(plan.server);
-    let measured = crew::phase(&mut shares, |(swarm, echo)| {
-        echo.run_for(swarm, plan.duration)?;
-        Ok((echo.received, echo.latency.clone()))
-    })?;
-    let usage = window.end();
-    let unanswered = crew::phase(&mut shares, |(swarm, echo)| echo.finish(swarm))?;
-    let received = measured.iter().map(|(received, _)| received).sum();
-    let (mut latency, mut losses) = (Latency::new(), Losses::default());
-    for ((_, part), (_, echo)) in measured.iter().zip(&shares) {
-        latency.merge(part);
-        losses.merge(&echo.losses);
-    }
-    let wrong = shares.iter().map(|(_, echo)| echo.wrong).sum();
+/// The connections of one process.
+pub(super) struct Echoes {
+    plan: Plan,
+    swarm: Swarm,
+    echo: Echo,
+}
 
+impl Echoes {
+    pub(super) fn new(plan: &Plan) -> Result<Self> {
+        Ok(Self {
+            swarm: Swarm::new(&plan.target.raw())?,
+            echo: Echo::new(plan, plan.connections),
+            plan: plan.clone(),
+        })
+    }
+}
+
+impl Share for Echoes {
+    fn open(&mut self) -> Result<()> {
+        open(&mut self.swarm, self.plan.connections, Until::Upgraded)?.all()?;
+        self.echo.begin(&mut self.swarm);
+        self.echo.run_for(&mut self.swarm, WARM_UP.min(self.plan.duration))
+    }
+
+    fn run(&mut self) -> Result<()> {
+        self.echo.received = 0;
+        self.echo.latency = Latency::new();
+        self.echo.run_for(&mut self.swarm, self.plan.duration)
+    }
+
+    fn finish(&mut self) -> Result<Part> {
+        let mut part = Part::default();
+        part.count("messages", self.echo.received);
+        part.latency("round_trip", &self.echo.latency);
+        part.series = self.echo.series.clone();
+        part.count("unanswered", self.echo.finish(&mut self.swarm)?);
+        part.count("wrong", self.echo.wrong);
+        part.losses = self.echo.losses.clone();
+        Ok(part)
+    }
+}
+
+pub(super) fn outcome(plan: &Plan, part: &Part, usage: Usage) -> Outcome {
     let mut outcome = Outcome::new("echo");
+    let messages = part.counted("messages");
     outcome.setting("size", plan.size);
     outcome.setting("pipeline", plan.pipeline);
-    outcome.figure("messages", "messages echoed", received as f64, Unit::Count);
-    let rate = per_second(received, usage.wall_ns);
+    outcome.figure("messages", "messages echoed", messages as f64, Unit::Count);
+    let rate = per_second(messages, usage.wall_ns);
     outcome.figure("rate", "messages", rate, Unit::PerSecond);
-    outcome.usage(usage, received, "message");
-    outcome.latency("round_trip", "round trip", &latency);
-    outcome.forbid(unanswered.iter().sum(), "messages never came back");
-    outcome.forbid(wrong, "messages came back changed");
-    outcome.forbid_losses(&losses);
-    Ok(outcome)
+    outcome.usage(usage, messages, "message");
+    outcome.latency("round_trip", "round trip", &part.latency_of("round_trip"));
+    outcome.forbid(part.counted("unanswered"), "messages never came back");
+    outcome.forbid(part.counted("wrong"), "messages came back changed");
+    outcome
+}
+
+/// What every message says, `size` bytes long.
+pub(crate) fn payload(size: usize) -> Vec<u8> {
+    (0..size).map(|at| b'a' + (at % 26) as u8).collect()
 }
 
 struct Echo {
@@ -73,12 +93,13 @@ struct Echo {
     received: u64,
     wrong: u64,
     latency: Latency,
+    series: Series,
     losses: Losses,
 }
 
 impl Echo {
     fn new(plan: &Plan, connections: usize) -> Self {
-        let payload: Vec<u8> = (0..plan.size).map(|at| b'a' + (at % 26) as u8).collect();
+        let payload = payload(plan.size);
         let mut frames = Vec::new();
         frame::append(frame::BINARY, &payload, &mut frames);
         let frame_bytes = frames.len();
@@ -94,6 +115,7 @@ impl Echo {
             received: 0,
             wrong: 0,
             latency: Latency::new(),
+            series: Series::default(),
             losses: Losses::default(),
         }
     }
@@ -114,7 +136,8 @@ impl Echo {
         let end_ns = begun_ns + nanoseconds(duration);
         let bar = progress::bar("echo", duration.as_secs());
         let mut watch = Watch::new();
-        while now_ns() < end_ns && !watch.is_stalled(self.received) {
+        self.series = Series::new(begun_ns, duration);
+        while now_ns() < end_ns && !watch.is_stalled(self.received) && !self.is_alone() {
             swarm.turn(end_ns.min(watch.deadline_ns()), self)?;
             bar.set_position((now_ns() - begun_ns) / 1_000_000_000);
         }
@@ -122,11 +145,16 @@ impl Echo {
         Ok(())
     }
 
+    /// Whether every connection is lost.
+    fn is_alone(&self) -> bool {
+        self.losses.count() >= self.returned.len() as u64
+    }
+
     /// Sends no more and waits for what is in flight. Gives what never came.
     fn finish(&mut self, swarm: &mut Swarm) -> Result<u64> {
         self.stopping = true;
         let mut watch = Watch::new();
-        while self.in_flight > 0 && !watch.is_stalled(self.received) {
+        while self.in_flight > 0 && !watch.is_stalled(self.received) && !self.is_alone() {
             swarm.turn(watch.deadline_ns(), self)?;
         }
         Ok(self.in_flight)
@@ -137,6 +165,7 @@ impl Traffic for Echo {
     fn on_message(&mut self, link: usize, message: Message<'_>, reply: &mut Vec<u8>) {
         self.wrong += u64::from(message.payload != self.payload);
         self.received += 1;
+        self.series.add(message.arrived_ns);
         let slot = link * self.pipeline + self.returned[link] as usize % self.pipeline;
         self.returned[link] = self.returned[link].wrapping_add(1);
         let sent_ns = std::mem::replace(&mut self.sent_ns[slot], message.arrived_ns);

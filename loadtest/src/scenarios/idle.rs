@@ -3,30 +3,66 @@
 //! not counted; what the kernel keeps is not in it.
 
 use super::{Plan, linger};
-use crate::client::opening::{Until, open};
+use crate::client::opening::{Seats, Until, open};
 use crate::client::{Loss, Message, Swarm, Traffic};
 use crate::measure::{Losses, Memory};
 use crate::report::{Outcome, Unit};
+use crate::share::{Part, Share};
+use crate::workforce::Workforce;
 use anyhow::{Context, Result, ensure};
 
-/// Connections that pay for what is fixed.
+/// Connections that pay for what is fixed; the first process opens them.
 const FIRST: usize = 100;
 
-pub(super) fn run(plan: &Plan) -> Result<Outcome> {
+const EVERYONE: Until = Until::Subscribed(Seats::ONE_ROOM);
+
+/// The connections of one process.
+pub(super) struct Idle {
+    plan: Plan,
+    first: usize,
+    swarm: Swarm,
+    silence: Silence,
+}
+
+impl Idle {
+    pub(super) fn new(plan: &Plan) -> Result<Self> {
+        let first = if plan.process == 0 { FIRST } else { 0 };
+        ensure!(plan.connections > first, "idle needs more than {first} connections");
+        let silence = Silence::default();
+        Ok(Self { swarm: plan.swarm()?, plan: plan.clone(), first, silence })
+    }
+}
+
+impl Share for Idle {
+    fn open(&mut self) -> Result<()> {
+        if self.first > 0 {
+            open(&mut self.swarm, self.first, EVERYONE)?.all()?;
+        }
+        linger(&mut self.swarm, &mut self.silence)
+    }
+
+    fn run(&mut self) -> Result<()> {
+        open(&mut self.swarm, self.plan.connections - self.first, EVERYONE)?.all()?;
+        linger(&mut self.swarm, &mut self.silence)
+    }
+
+    fn finish(&mut self) -> Result<Part> {
+        let mut part = Part::default();
+        part.losses = self.silence.losses.clone();
+        Ok(part)
+    }
+}
+
+/// Runs it, reading the server's memory between the steps.
+pub(super) fn run(plan: &Plan, force: &mut Workforce) -> Result<(Outcome, Part)> {
     let pid = plan.server.context("--url needs --pid for this scenario")?;
-    ensure!(plan.connections > FIRST, "idle needs more than {FIRST} connections");
     let memory = || Memory::of(pid).context("cannot read the server's memory");
-    let everyone = Until::Subscribed { rooms: 1 };
-    let mut silence = Silence::default();
-    let mut swarm = Swarm::new(&plan.target)?;
     let empty = memory()?;
-    open(&mut swarm, FIRST, everyone)?.all()?;
-    linger(&mut swarm, &mut silence)?;
+    force.open()?;
     let warm = memory()?;
-    let counted = plan.connections - FIRST;
-    open(&mut swarm, counted, everyone)?.all()?;
-    linger(&mut swarm, &mut silence)?;
+    force.run()?;
     let full = memory()?;
+    let part = force.finish()?;
 
     let mut outcome = Outcome::new("idle");
     let mut bytes = |key: &str, label: &str, value: f64| {
@@ -35,13 +71,13 @@ pub(super) fn run(plan: &Plan) -> Result<Outcome> {
     bytes("resident_empty", "resident, no connection", empty.resident as f64);
     bytes("resident_warm", "resident, first hundred", warm.resident as f64);
     bytes("resident_full", "resident, all", full.resident as f64);
-    let grown = |from: u64, to: u64| to.saturating_sub(from) as f64 / counted as f64;
+    let counted = (plan.connections - FIRST) as f64;
+    let grown = |from: u64, to: u64| to.saturating_sub(from) as f64 / counted;
     let resident = grown(warm.resident, full.resident);
     bytes("resident_each", "resident per connection", resident);
     let private = grown(warm.private, full.private);
     bytes("private_each", "private per connection", private);
-    outcome.forbid_losses(&silence.losses);
-    Ok(outcome)
+    Ok((outcome, part))
 }
 
 #[derive(Default)]

@@ -1,83 +1,117 @@
-//! The kinds of load. Each scenario opens its connections, drives them from
-//! this thread through its own [`crate::client::Traffic`], and returns an
-//! [`Outcome`]; violations are part of it, an error means that there is none.
+//! The kinds of load. Most are a [`Share`] that any number of client processes
+//! can play at the same time, and a function that makes an [`Outcome`] of what
+//! they found; some run in one process and make theirs directly. Violations are
+//! part of an outcome, an error means that there is none.
 
 mod audience;
 mod broadcast;
+mod churn;
 mod connect;
 mod cross;
 mod drain;
-mod echo;
+pub(crate) mod echo;
 mod fanout;
 mod idle;
+mod plan;
+mod rooms;
 mod schedule;
-mod soak;
+
+pub(crate) use plan::Plan;
 
 use crate::cli::{Scenario, Settings};
-use crate::client::{Swarm, Target, Traffic};
+use crate::client::{Swarm, Traffic};
 use crate::clock::{nanoseconds, now_ns};
 use crate::limits::STALL;
-use crate::report::Outcome;
+use crate::measure::Memory;
+use crate::report::{Outcome, Unit};
 use crate::server_process::ServerProcess;
-use anyhow::{Result, ensure};
+use crate::share::Share;
+use crate::workforce::Workforce;
+use anyhow::{Result, bail};
 use std::time::Duration;
 
 /// How long [`linger`] listens.
 const LINGER: Duration = Duration::from_millis(300);
 
-/// What a scenario is to do, with every default filled in.
-#[derive(Clone, Debug)]
-struct Plan {
-    target: Target,
-    server: Option<u32>,
-    connections: usize,
-    rooms: usize,
-    publishers: usize,
-    size: usize,
-    pipeline: usize,
-    threads: usize,
-    rate: u32,
-    duration: Duration,
+impl Plan {
+    /// A swarm without connections, aimed at the plan's target.
+    fn swarm(&self) -> Result<Swarm> {
+        Swarm::new(&self.target)
+    }
 }
 
-/// Runs `scenario` against `server`.
+/// Runs `scenario` against `server`, with at most `most` connections in each
+/// client process.
 pub(crate) fn run(
     settings: &Settings,
     scenario: Scenario,
     server: &mut ServerProcess,
+    most: usize,
 ) -> Result<Outcome> {
-    ensure!(
-        settings.client_threads == 1 || matches!(scenario, Scenario::Connect | Scenario::Echo),
-        "only connect and echo spread their connections over several threads"
-    );
-    let plan = Plan {
-        target: server.target().clone(),
-        server: server.pid(),
-        connections: settings.connections(scenario),
-        rooms: settings.rooms(scenario),
-        publishers: usize::from(settings.publishers),
-        size: settings.size,
-        pipeline: usize::from(settings.pipeline),
-        threads: usize::from(settings.client_threads).min(settings.connections(scenario)),
-        rate: settings.rate(scenario),
-        duration: settings.duration(scenario),
-    };
+    let plan = Plan::new(settings, scenario, server.target(), server.pid(), most)?;
+    let resident = || plan.server.and_then(Memory::of).map(|memory| memory.resident);
+    let before = resident();
     let mut outcome = match scenario {
-        Scenario::Connect => connect::run(&plan),
-        Scenario::Echo => echo::run(&plan),
         Scenario::Broadcast => broadcast::run(&plan),
-        Scenario::Fanout => fanout::run(&plan),
-        Scenario::Idle => idle::run(&plan),
-        Scenario::Soak => soak::run(&plan),
         Scenario::Cross => cross::run(&plan),
         Scenario::Drain => drain::run(&plan, server),
+        _ => divided(&plan),
     }?;
+    if scenario != Scenario::Idle
+        && let (Some(before), Some(after)) = (before, resident())
+    {
+        let each = after.saturating_sub(before) as f64 / plan.connections as f64;
+        outcome.figure("resident_after", "server resident after", after as f64, Unit::Bytes);
+        outcome.figure("resident_each", "grown per connection", each, Unit::Bytes);
+    }
     outcome.setting("connections", plan.connections);
-    if settings.url.is_none() {
-        outcome.setting("shards", settings.shards(scenario));
-        outcome.setting("driver", settings.driver.as_deref().unwrap_or("auto"));
+    if plan.processes > 1 {
+        outcome.setting("processes", plan.processes);
     }
     Ok(outcome)
+}
+
+/// Runs a scenario that several processes share.
+fn divided(plan: &Plan) -> Result<Outcome> {
+    let mut shares = plan.shares();
+    let own = share(&shares.remove(0))?;
+    let mut force = Workforce::start(own, &shares)?;
+    if plan.scenario == Scenario::Idle {
+        let (mut outcome, part) = idle::run(plan, &mut force)?;
+        outcome.forbid_losses(&part.losses);
+        return Ok(outcome);
+    }
+    force.open()?;
+    let window = force.window(plan.server);
+    force.run()?;
+    let usage = window.end();
+    let part = force.finish()?;
+    let mut outcome = match plan.scenario {
+        Scenario::Connect => connect::outcome(plan, &part, usage, window.begun_ns()),
+        Scenario::Echo => echo::outcome(plan, &part, usage),
+        Scenario::Fanout => fanout::outcome(plan, &part, usage),
+        Scenario::Churn => churn::outcome(plan, &part, usage),
+        Scenario::Soak => rooms::outcome("soak", plan, &part, usage),
+        _ => rooms::outcome("rooms", plan, &part, usage),
+    };
+    outcome.series(&part.series);
+    outcome.forbid_losses(&part.losses);
+    Ok(outcome)
+}
+
+/// The share of one process.
+pub(crate) fn share(plan: &Plan) -> Result<Box<dyn Share>> {
+    Ok(match plan.scenario {
+        Scenario::Connect => Box::new(connect::Connect::new(plan)?),
+        Scenario::Echo => Box::new(echo::Echoes::new(plan)?),
+        Scenario::Fanout => Box::new(fanout::Fanout::new(plan)?),
+        Scenario::Idle => Box::new(idle::Idle::new(plan)?),
+        Scenario::Churn => Box::new(churn::Churn::new(plan)?),
+        Scenario::Rooms | Scenario::Soak => Box::new(rooms::Rooms::new(plan)?),
+        Scenario::Broadcast | Scenario::Cross | Scenario::Drain => {
+            bail!("this scenario is not divided")
+        }
+    })
 }
 
 /// Notices when nothing moves any more.

@@ -86,6 +86,11 @@ impl Schedule {
         self.issued
     }
 
+    /// How many there are per second, in all rooms.
+    pub(super) fn per_second(&self) -> u64 {
+        self.per_second
+    }
+
     /// How many there are in all.
     pub(super) fn total(&self) -> u64 {
         self.total

@@ -1,0 +1,63 @@
+//! One run: one scenario against one server, each on its cores.
+
+use crate::affinity;
+use crate::cli::{Scenario, Settings};
+use crate::limits::SPARE_DESCRIPTORS;
+use crate::report::Outcome;
+use crate::scenarios;
+use crate::server_command::ServerCommand;
+use crate::server_process::ServerProcess;
+use anyhow::{Context, Result, ensure};
+
+/// Runs `scenario` against a fresh server started by `command`, or against that
+/// of `--url`, of `cores`.
+pub(crate) fn run(
+    settings: &Settings,
+    scenario: Scenario,
+    command: Option<&ServerCommand>,
+    cores: &[usize],
+) -> Result<Outcome> {
+    let connections = settings.connections(scenario);
+    let fit = affinity::connections_per_process(connections)?;
+    // A server that is started here has the same limit.
+    ensure!(
+        command.is_none() || connections <= fit,
+        "{connections} connections do not fit in one server process: it may open {} files",
+        fit as u64 + SPARE_DESCRIPTORS
+    );
+    let most = settings.process_connections.map_or(fit, |most| fit.min(most as usize));
+    let pinned = settings.is_pinned(scenario, cores.len());
+    let (for_server, for_client) = match cores {
+        [first, rest @ ..] if pinned && !rest.is_empty() => {
+            let processes = usize::from(settings.processes).min(rest.len());
+            (std::slice::from_ref(first), &rest[..processes])
+        }
+        _ => (cores, cores),
+    };
+    let mut server = match (command, &settings.url) {
+        (Some(command), _) => ServerProcess::start(command, for_server)?,
+        (None, Some(url)) => ServerProcess::running(url, settings.pid)?,
+        (None, None) => anyhow::bail!("no server"),
+    };
+    affinity::run_on(for_client)?;
+    let result = scenarios::run(settings, scenario, &mut server, most);
+    if scenario != Scenario::Drain
+        && let Some(status) = server.exited()
+    {
+        let ended = format!("the server ended during the run ({status})");
+        return match result {
+            Err(error) => Err(error.context(ended)),
+            Ok(mut outcome) => {
+                outcome.violation(ended);
+                Ok(outcome)
+            }
+        };
+    }
+    let mut outcome = result.with_context(|| format!("{} failed", server.target()))?;
+    outcome.setting("pinned", pinned);
+    if let Some(command) = command {
+        outcome.setting("server", command.name.as_str());
+        outcome.setting("shards", settings.shards(scenario));
+    }
+    Ok(outcome)
+}
