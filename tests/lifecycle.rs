@@ -252,3 +252,19 @@ fn what_a_publisher_saw_accepted_reaches_every_shard_before_a_drain_closes_it() 
         assert!(counts.iter().all(|count| *count == counts[0]), "seed {seed}: {counts:?}");
     }
 }
+
+#[test]
+fn a_publisher_that_closes_its_side_still_gets_what_it_has_coming() {
+    for seed in 0..50 {
+        let mut world = World::new(seed, 1, Faults::all(), Engine::builder()).unwrap();
+        let peer = world.upgrade(0, "/ws");
+        world.net().write(peer, &frame(Opcode::Text, br#"{"type":"subscribe","room":"r"}"#));
+        let publish = frame(Opcode::Text, br#"{"type":"publish","room":"r","data":"word"}"#);
+        (0..100).for_each(|_| world.net().write(peer, &publish));
+        world.net().finish(peer);
+        world.settle();
+        let words = frames(&world, peer).iter().filter(|frame| holds(frame, "word")).count();
+        assert_eq!(words, 100, "seed {seed}");
+        assert!(world.is_empty());
+    }
+}

@@ -342,6 +342,34 @@ fn where_descriptors_run_short_the_surplus_is_told_that_the_server_is_full() {
 }
 
 #[test]
+fn probes_that_stay_do_not_lock_clients_out() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 100; exec \"$0\" \"$@\"", BINARY]);
+    let server = Server::start_by(command, &[]);
+    let mut probes = Vec::new();
+    for _ in 0..20 {
+        let mut probe = server.connect();
+        probe.ask("GET", "/health");
+        probes.push(probe);
+    }
+    let mut client = server.connect();
+    client.upgrade();
+    client.send_frame(0x81, b"?");
+    assert_eq!(client.frame(), (0x81, b"?".to_vec()));
+}
+
+#[test]
+fn a_prober_may_close_its_side_behind_its_request() {
+    let server = Server::start(&[]);
+    for _ in 0..50 {
+        let mut probe = server.connect();
+        probe.ask("GET", "/health");
+        probe.0.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(probe.response().status, "200");
+    }
+}
+
+#[test]
 fn help_and_version_go_to_stdout() {
     for (flag, expected) in [("--help", "--max-message-size <SIZE>"), ("--version", "shardcast ")] {
         let output = Command::new(BINARY).arg(flag).output().unwrap();

@@ -46,9 +46,17 @@ impl Core {
         let slot = id.slot();
         let Some(connection) = self.find_mut(id) else { return };
         let reason = connection.reason();
-        let abrupt = reason.is_abrupt();
+        let half_open = std::mem::take(&mut self.connections[slot as usize].flags.half_open);
+        let abrupt = reason.is_abrupt() && !half_open;
         self.stats.connections -= 1;
         self.leave_all(id, !abrupt);
+        if half_open {
+            // It gets what it has coming, and then the end of the stream: there is
+            // nobody to shake hands with.
+            self.connections[slot as usize].flags.departed = true;
+            self.finish(id);
+            return;
+        }
         if reason == Disconnect::Lost {
             self.dead.push(id);
             return;
@@ -116,7 +124,10 @@ impl Core {
     pub(crate) fn on_eof(&mut self, id: ConnId) {
         let Some(connection) = self.find_mut(id) else { return };
         match connection.state {
-            State::Open => self.disconnect(id, Disconnect::Lost),
+            State::Open => {
+                connection.flags.half_open = true;
+                self.disconnect(id, Disconnect::Lost);
+            }
             State::Handshake => self.dead.push(id),
             State::Closing | State::Lingering | State::Finished => {
                 connection.state = State::Finished;

@@ -82,6 +82,8 @@ pub(crate) struct Flags {
     pub(crate) timed: bool,
     /// The peer's Close frame, or an error, has come: what follows is not read.
     pub(crate) deaf: bool,
+    /// The peer closed its side; it may still be reading.
+    pub(crate) half_open: bool,
     /// A ping is out since `last_received`.
     pub(crate) pinged: bool,
     /// The connect hook ran, so the disconnect hook must.

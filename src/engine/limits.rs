@@ -101,8 +101,10 @@ pub struct Limits {
     /// have ports; lower it where no proxy stands in front.
     pub connections_per_address: usize,
     /// Connections above `connections` that are told so (an error event and
-    /// close 1013) instead of being cut off. Default 64: enough to tell a person
-    /// or a load balancer, too few to be worth an attack.
+    /// close 1013) instead of being cut off, and the HTTP requests that a full
+    /// server still answers. Default 256: each has a second for its request, so
+    /// that whoever wants to keep a load balancer from asking for the health must
+    /// keep connecting.
     pub refusals_at_once: usize,
     /// Messages that may wait in one shard's mailbox. Default 16,384: at 100,000
     /// publications a second, 160 ms of a stalled shard.
@@ -146,7 +148,7 @@ impl Default for Limits {
             name_bytes: 255,
             connections: 1_000_000,
             connections_per_address: 65_536,
-            refusals_at_once: 64,
+            refusals_at_once: 256,
             mailbox_messages: 16_384,
             overflow_messages: 65_536,
             mails_per_turn: 16_384,

@@ -48,6 +48,9 @@ pub struct ShardEngine {
     pub(crate) app: Arc<App>,
 }
 
+/// How long a connection may take to its request that will be refused anyway.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
+
 impl ShardEngine {
     pub(crate) fn new(shard: u8, process: Arc<Process>, app: Arc<App>, now: Now) -> Self {
         let mut core = Core::new(shard, process, now);
@@ -80,7 +83,13 @@ impl ShardEngine {
             self.core.process.admission.leave(peer.ip(), admitted);
             return None;
         };
-        let deadline = self.core.tick_after(self.core.limits().handshake_timeout);
+        let patience = match admitted {
+            Admit::Yes => self.core.limits().handshake_timeout,
+            // Who will only be told that the server is full must not keep others
+            // from being told so.
+            _ => self.core.limits().handshake_timeout.min(REFUSAL_PATIENCE),
+        };
+        let deadline = self.core.tick_after(patience);
         self.core.connections[id.slot() as usize].deadline = deadline;
         self.core.schedule(id.slot(), deadline);
         Some(id)

@@ -116,6 +116,9 @@ pub enum HandshakeError {
     UpgradeMissing,
     /// `Connection` does not list `upgrade` (RFC 6455 section 4.2.1, item 4).
     ConnectionMissing,
+    /// The request has a body, which a GET that upgrades has no use for (RFC 9110
+    /// section 9.3.1): what follows the head are frames.
+    BodyPresent,
     /// `Sec-WebSocket-Version` is not, once and exactly, 13 (RFC 6455 section
     /// 4.4).
     VersionUnsupported,
@@ -155,6 +158,7 @@ impl HandshakeError {
             Self::HostRepeated => "there is more than one Host header",
             Self::UpgradeMissing => "the Upgrade header must contain websocket",
             Self::ConnectionMissing => "the Connection header must contain Upgrade",
+            Self::BodyPresent => "a WebSocket handshake must have no body",
             Self::VersionUnsupported => "Sec-WebSocket-Version must be 13",
             Self::KeyMissing => "the Sec-WebSocket-Key header is missing",
             Self::KeyRepeated => "there is more than one Sec-WebSocket-Key header",

@@ -31,7 +31,13 @@ pub(super) fn raise() -> Result<usize, ServerError> {
     if limit < FEWEST { Err(ServerError::Descriptors { limit, fewest: FEWEST }) } else { Ok(limit) }
 }
 
-/// How many connections fit into `limit`.
+/// How many WebSocket connections fit into `limit`.
 pub(super) fn connections(limit: usize, shards: usize) -> usize {
-    limit.saturating_sub(OF_THE_PROCESS + shards * OF_A_SHARD)
+    limit.saturating_sub(OF_THE_PROCESS + shards * OF_A_SHARD + http_connections(limit))
+}
+
+/// How many HTTP connections there may be at once: an eighth of the descriptors,
+/// so that probes cannot lock clients out, and at most [`super::http::CONNECTIONS`].
+pub(super) fn http_connections(limit: usize) -> usize {
+    (limit / 8).min(super::http::CONNECTIONS)
 }

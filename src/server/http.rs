@@ -32,9 +32,9 @@ use crate::{dialect::Dialect, shard::Handle};
 /// Where the health is told.
 pub(super) const HEALTH: &str = "/health";
 
-/// HTTP connections at once. Checks of load balancers and scrapers of metrics
+/// The most HTTP connections at once. Checks of load balancers and scrapers of metrics
 /// are dozens; each connection costs some 10 KiB.
-const CONNECTIONS: usize = 1024;
+pub(super) const CONNECTIONS: usize = 1024;
 
 /// Sockets on their way from the shards to the control thread; more are closed.
 /// As many as may be served.
@@ -89,12 +89,19 @@ pub(super) fn hand_offs() -> (mpsc::Sender<HandedOff>, mpsc::Receiver<HandedOff>
 pub(super) struct Plane {
     router: Router,
     places: Arc<Semaphore>,
+    most: usize,
     phase: watch::Receiver<Phase>,
 }
 
 impl Plane {
-    /// `websocket_path` is where a plain request is told to upgrade.
-    pub(super) fn new(handle: Handle, websocket_path: &str, phase: watch::Receiver<Phase>) -> Self {
+    /// At most `most` connections at once; `websocket_path` is where a plain
+    /// request is told to upgrade.
+    pub(super) fn new(
+        handle: Handle,
+        websocket_path: &str,
+        most: usize,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
         let mut router = Router::new()
             .route(HEALTH, get(health))
             .route(websocket_path, get(upgrade_required))
@@ -108,7 +115,7 @@ impl Plane {
             .method_not_allowed_fallback(method_not_allowed)
             .layer(middleware::from_fn(bound_body))
             .with_state(Asked { handle, phase: phase.clone() });
-        Self { router, places: Arc::new(Semaphore::new(CONNECTIONS)), phase }
+        Self { router, places: Arc::new(Semaphore::new(most)), most, phase }
     }
 
     /// Serves one connection, or refuses it if there are too many.
@@ -139,7 +146,7 @@ impl Plane {
 
     /// Waits for the responses that are on their way.
     pub(super) async fn finish(self) {
-        let _ = timeout(LAST_RESPONSE, self.places.acquire_many(CONNECTIONS as u32)).await;
+        let _ = timeout(LAST_RESPONSE, self.places.acquire_many(self.most as u32)).await;
     }
 }
 
@@ -152,6 +159,8 @@ async fn converse(
     mut phase: watch::Receiver<Phase>,
 ) -> hyper::Result<()> {
     let connection = http1::Builder::new()
+        // A prober may close its side behind its request.
+        .half_close(true)
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(BUFFER_BYTES)

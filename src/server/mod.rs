@@ -63,7 +63,8 @@ pub fn run(settings: Settings) -> Result<(), ServerError> {
     let address = engine.local_addr();
     let running = engine.start().map_err(ServerError::Run)?;
     announce(address, &settings);
-    runtime.block_on(control(running, &settings.path, signals, hand_offs))
+    let http = descriptors::http_connections(descriptors);
+    runtime.block_on(control(running, &settings.path, http, signals, hand_offs))
 }
 
 /// The engine with the hooks of a server that has no handlers of its own.
@@ -151,13 +152,14 @@ fn announce(address: SocketAddr, settings: &Settings) {
 async fn control(
     running: Running,
     websocket_path: &str,
+    http_connections: usize,
     signals: Signals,
     mut hand_offs: mpsc::Receiver<HandedOff>,
 ) -> Result<(), ServerError> {
     let handle = running.handle();
     let mut ended = join(running).map_err(ServerError::Control)?;
     let (phase, phases) = watch::channel(Phase::Serving);
-    let plane = Plane::new(handle.clone(), websocket_path, phases);
+    let plane = Plane::new(handle.clone(), websocket_path, http_connections, phases);
     let mut signal = pin!(signals.first().map_err(ServerError::Control)?);
     let result = loop {
         tokio::select! {

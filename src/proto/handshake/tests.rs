@@ -254,3 +254,12 @@ fn refusals_say_what_is_wrong() {
     assert!(host.starts_with("HTTP/1.1 400 Bad Request\r\n"));
     assert!(host.ends_with("\r\n\r\nthe Host header is missing\n"));
 }
+
+#[test]
+fn a_handshake_has_no_body() {
+    let line = "Sec-WebSocket-Protocol: chat, superchat\r\n";
+    for body in ["Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"] {
+        assert_eq!(verdict(line, body), Err(HandshakeError::BodyPresent), "{body}");
+    }
+    assert_eq!(verdict(line, "Content-Length: 0\r\n"), Ok(()));
+}

@@ -34,6 +34,11 @@ impl<'h> Upgrade<'h> {
         if !list_has(head.values("connection"), "upgrade") {
             return Err(HandshakeError::ConnectionMissing);
         }
+        // What would be a body is where the first frame must be.
+        let empty = head.values("content-length").all(|length| length == b"0");
+        if !empty || head.values("transfer-encoding").next().is_some() {
+            return Err(HandshakeError::BodyPresent);
+        }
         let unsupported = HandshakeError::VersionUnsupported;
         let version = head.values("sec-websocket-version");
         if only(version, unsupported, unsupported)? != b"13" {
