@@ -86,6 +86,7 @@ fn ratios() {
         print_ratio(
             &format!("parse {name}"),
             "serde_json",
+            1,
             || parse(&message),
             || parse_with_serde(&message),
         );
@@ -95,6 +96,7 @@ fn ratios() {
         print_ratio(
             &format!("encode {name}"),
             "copy",
+            1,
             || encode(&json, &mut out),
             || black_box(&mut target[..]).copy_from_slice(black_box(&source)),
         );

@@ -102,13 +102,13 @@ fn ratios() {
         let mut copy = || black_box(&mut target).copy_from_slice(black_box(&source));
         let mut payload = vec![0; size];
         let unmask = || mask::apply(black_box(&mut payload), black_box(KEY));
-        print_ratio(&format!("unmask {name}"), "copy", unmask, &mut copy);
+        print_ratio(&format!("unmask {name}"), "copy", 1, unmask, &mut copy);
         let (mut bytes, mut deframer) = (frame(size), Deframer::new(Role::Server));
         let deframe = || deframe(&mut deframer, &mut bytes);
-        print_ratio(&format!("deframe {name}"), "copy", deframe, &mut copy);
+        print_ratio(&format!("deframe {name}"), "copy", 1, deframe, &mut copy);
         let (mut bytes, mut session) = (frame(size), Session::new());
         let receive = || receive(&mut session, &mut bytes);
-        print_ratio(&format!("receive {name}"), "copy", receive, &mut copy);
+        print_ratio(&format!("receive {name}"), "copy", 1, receive, &mut copy);
     }
     let mut response = Vec::new();
     let parse_and_hash = || {
@@ -119,7 +119,7 @@ fn ratios() {
         black_box(tungstenite::handshake::derive_accept_key(key));
     };
     let handshake = || shake_hands(&mut response);
-    print_ratio("handshake", "httparse and SHA-1", handshake, parse_and_hash);
+    print_ratio("handshake", "httparse and SHA-1", 1, handshake, parse_and_hash);
 }
 
 fn main() {
