@@ -1,10 +1,18 @@
 //! What it costs to understand a publish and to tell it: times by criterion,
 //! then each as a ratio. Reading is held against `serde_json` into a struct made
-//! for just this message, writing against a copy of what is written.
+//! for just this message and against `simd-json` into a tape, writing against a
+//! copy of what is written.
+//!
+//! `simd-json` has no raw slices: its tape has the data as values, which would
+//! still have to be written out again to be forwarded. What it does in any case is
+//! counted: it writes into what it reads, so the message is copied for it, and it
+//! copies that again to pad it. All of its buffers are used again. The name of its
+//! implementation is printed: `Native` is the one without SIMD, which a build for
+//! no particular processor gets unless `simd-json` detects features at run time.
 
 mod ratio;
 
-use std::{hint::black_box, time::Duration};
+use std::{hint::black_box, mem, time::Duration};
 
 use bytes::BytesMut;
 use criterion::{BenchmarkId, Criterion, Throughput};
@@ -15,6 +23,7 @@ use shardcast::{
     ClientId, ConnId,
     dialect::{Dialect, Event, Incoming, Payload, Stamp},
 };
+use simd_json::{prelude::*, tape::Tape};
 
 const STAMP: Stamp = Stamp { timestamp_ms: 1_700_000_000_000 };
 
@@ -51,6 +60,32 @@ fn parse_with_serde(message: &str) {
     }
 }
 
+/// All that `simd-json` keeps from message to message.
+struct SimdJson {
+    copy: Vec<u8>,
+    buffers: simd_json::Buffers,
+    /// Empty between messages.
+    tape: Tape<'static>,
+}
+
+impl SimdJson {
+    fn new() -> Self {
+        Self { copy: Vec::new(), buffers: simd_json::Buffers::default(), tape: Tape(Vec::new()) }
+    }
+
+    fn parse(&mut self, message: &str) {
+        self.copy.clear();
+        self.copy.extend_from_slice(black_box(message).as_bytes());
+        let mut tape = mem::replace(&mut self.tape, Tape(Vec::new())).reset();
+        if simd_json::fill_tape(&mut self.copy, &mut self.buffers, &mut tape).is_ok() {
+            let envelope = tape.as_value();
+            let (kind, room) = (envelope.get_str("type"), envelope.get_str("room"));
+            black_box((kind, room, envelope.get("data")));
+        }
+        self.tape = tape.reset();
+    }
+}
+
 /// The event that a publish brings about, written into `out`.
 fn encode(json: &str, out: &mut BytesMut) {
     out.clear();
@@ -81,13 +116,23 @@ fn times(criterion: &mut Criterion) {
 }
 
 fn ratios() {
+    let mut simd_json = SimdJson::new();
+    let simd_json_name = format!("simd-json ({:?})", simd_json::Deserializer::algorithm());
     for (name, size) in SIZES {
         let (message, json) = (publish(size), data(size));
         print_ratio(
             &format!("parse {name}"),
             "serde_json",
+            1,
             || parse(&message),
             || parse_with_serde(&message),
+        );
+        print_ratio(
+            &format!("parse {name}"),
+            &simd_json_name,
+            1,
+            || parse(&message),
+            || simd_json.parse(&message),
         );
         let mut out = BytesMut::new();
         encode(&json, &mut out);
@@ -95,6 +140,7 @@ fn ratios() {
         print_ratio(
             &format!("encode {name}"),
             "copy",
+            1,
             || encode(&json, &mut out),
             || black_box(&mut target[..]).copy_from_slice(black_box(&source)),
         );

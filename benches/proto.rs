@@ -1,6 +1,7 @@
-//! What a frame and a handshake cost: times by criterion, then each as a ratio
-//! to what it cannot beat. Unmasking reads and writes every byte once, as a copy
-//! does; a handshake parses a head and hashes a key.
+//! What a frame, a text and a handshake cost: times by criterion, then each as a
+//! ratio to what it cannot beat or would be replaced by. Unmasking reads and
+//! writes every byte once, as a copy does; text is checked by the standard
+//! library, if by nobody else; a handshake parses a head and hashes a key.
 
 mod ratio;
 
@@ -13,7 +14,7 @@ use shardcast::proto::{
     frame::{Opcode, Role, write_masked},
     handshake::{HeadLimits, parse, write_accept},
     mask,
-    message::MessageLimits,
+    message::{MessageLimits, Text},
     session::Session,
 };
 
@@ -37,6 +38,27 @@ const HEAD: &[u8] = b"GET /ws HTTP/1.1\r\n\
     Cookie: session=0123456789abcdef0123456789abcdef\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+
+/// Kinds of text, and what each repeats. The second has characters of every length.
+const TEXTS: [(&str, &str); 2] = [("ASCII", "x"), ("mixed", "Grüß dich, Ωμέγα, 你好 🌍 ")];
+
+/// `size` bytes of whole characters, from `pattern` again and again.
+fn text(pattern: &str, size: usize) -> String {
+    let mut text = String::with_capacity(size);
+    for character in pattern.chars().cycle() {
+        if text.len() + character.len_utf8() > size {
+            break;
+        }
+        text.push(character);
+    }
+    text.extend(std::iter::repeat_n('x', size - text.len()));
+    text
+}
+
+/// What becomes of the payload of a text message.
+fn validate(text: &[u8]) {
+    black_box(Text::lent(black_box(text)).is_ok());
+}
 
 fn frame(payload: usize) -> Vec<u8> {
     let mut frame = Vec::new();
@@ -89,6 +111,12 @@ fn times(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("receive", name), |bencher| {
             bencher.iter(|| receive(&mut session, &mut bytes));
         });
+        for (kind, pattern) in TEXTS {
+            let text = text(pattern, size);
+            group.bench_function(BenchmarkId::new(format!("validate {kind}"), name), |bencher| {
+                bencher.iter(|| validate(text.as_bytes()));
+            });
+        }
     }
     group.throughput(Throughput::Bytes(HEAD.len() as u64));
     let mut response = Vec::new();
@@ -102,13 +130,21 @@ fn ratios() {
         let mut copy = || black_box(&mut target).copy_from_slice(black_box(&source));
         let mut payload = vec![0; size];
         let unmask = || mask::apply(black_box(&mut payload), black_box(KEY));
-        print_ratio(&format!("unmask {name}"), "copy", unmask, &mut copy);
+        print_ratio(&format!("unmask {name}"), "copy", 1, unmask, &mut copy);
         let (mut bytes, mut deframer) = (frame(size), Deframer::new(Role::Server));
         let deframe = || deframe(&mut deframer, &mut bytes);
-        print_ratio(&format!("deframe {name}"), "copy", deframe, &mut copy);
+        print_ratio(&format!("deframe {name}"), "copy", 1, deframe, &mut copy);
         let (mut bytes, mut session) = (frame(size), Session::new());
         let receive = || receive(&mut session, &mut bytes);
-        print_ratio(&format!("receive {name}"), "copy", receive, &mut copy);
+        print_ratio(&format!("receive {name}"), "copy", 1, receive, &mut copy);
+        for (kind, pattern) in TEXTS {
+            let text = text(pattern, size);
+            let standard = || {
+                black_box(str::from_utf8(black_box(text.as_bytes())).is_ok());
+            };
+            let name = format!("validate {kind} {name}");
+            print_ratio(&name, "std::str::from_utf8", 1, || validate(text.as_bytes()), standard);
+        }
     }
     let mut response = Vec::new();
     let parse_and_hash = || {
@@ -119,7 +155,7 @@ fn ratios() {
         black_box(tungstenite::handshake::derive_accept_key(key));
     };
     let handshake = || shake_hands(&mut response);
-    print_ratio("handshake", "httparse and SHA-1", handshake, parse_and_hash);
+    print_ratio("handshake", "httparse and SHA-1", 1, handshake, parse_and_hash);
 }
 
 fn main() {

@@ -9,11 +9,12 @@ const PAIRS: usize = 101;
 const RUN: Duration = Duration::from_millis(1);
 
 /// Prints the median of the ratios of `subject` to `limit`, each a call of
-/// nanoseconds to microseconds. The two take turns, so that whatever slows the
-/// machine down slows both.
+/// nanoseconds to milliseconds, and what each of the `parts` of a call costs. The
+/// two take turns, so that whatever slows the machine down slows both.
 pub(crate) fn print_ratio(
     name: &str,
     limit_name: &str,
+    parts: u32,
     mut subject: impl FnMut(),
     mut limit: impl FnMut(),
 ) {
@@ -24,6 +25,7 @@ pub(crate) fn print_ratio(
     pairs.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
     let (subject_ns, limit_ns) = pairs[PAIRS / 2];
     let ratio = subject_ns / limit_ns;
+    let (subject_ns, limit_ns) = (subject_ns / f64::from(parts), limit_ns / f64::from(parts));
     println!("{name:<34} {ratio:>6.2} x {limit_name} ({subject_ns:.1} ns, {limit_ns:.1} ns)");
 }
 

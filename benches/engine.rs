@@ -1,0 +1,216 @@
+//! What a publication costs on its way through the whole engine: received, read,
+//! checked, appended to the room's log, given to each member. Times by criterion,
+//! then each as a ratio to the same bytes on the same simulated network without an
+//! engine: a bare driver that receives the message and sends each member what it
+//! got from the engine. The difference of the two times is the engine's own.
+//!
+//! On both sides the network copies, and the peers take what they were sent. All
+//! members are served in one turn: a simulated driver looks at every connection in
+//! each turn, which the engine on a real one never has to.
+//!
+//! A burst is of the dialect `raw`, whose frames are so short that the network's
+//! copies do not hide what the engine does; it is held also against as many turns
+//! with one publication each, as it would be without a room's log.
+
+mod ratio;
+
+use std::{hint::black_box, time::Duration};
+
+use bytes::Bytes;
+use criterion::{BenchmarkId, Criterion, Throughput};
+use ratio::print_ratio;
+use shardcast::{
+    ConnId, Engine, Limits, MESSAGE_EVENT, Payload,
+    batch::Slice,
+    driver::{
+        Driver, Event,
+        sim::{Faults, PeerId, SimDriver, SimNet},
+    },
+    proto::frame::{Opcode, write_masked},
+    shard::sim::World,
+};
+
+/// Members of the room.
+const MEMBERS: [u32; 3] = [1, 100, 10_000];
+/// A burst: publications that one member sends at once, and the members.
+const BURST: (u32, u32) = (1000, 100);
+
+/// A message that is published, and the path of those who exchange such.
+struct Publish {
+    path: &'static str,
+    text: &'static str,
+}
+
+const PUBSUB: Publish = Publish {
+    path: "/ws/pubsub",
+    text: r#"{"type":"publish","room":"room","data":{"text":"twenty bytes of text"}}"#,
+};
+const RAW: Publish = Publish { path: "/ws/raw", text: "twenty bytes of text" };
+
+impl Publish {
+    /// What a client sends to publish `count` times.
+    fn frames(&self, count: u32) -> Vec<u8> {
+        let mut frames = Vec::new();
+        for _ in 0..count {
+            let (key, payload) = ([0x37, 0xFA, 0x21, 0x3D], self.text.as_bytes());
+            write_masked(&mut frames, true, Opcode::Text, key, payload);
+        }
+        frames
+    }
+}
+
+/// An engine of one shard, all of whose connections are in one room.
+struct Room {
+    world: World,
+    members: Vec<PeerId>,
+}
+
+impl Room {
+    fn new(members: u32, path: &str) -> Self {
+        let limits = Limits { sends_per_turn: members as usize, ..Limits::default() };
+        let builder = Engine::builder().limits(limits).on_connect(|conn| conn.join("room"));
+        let builder = builder.on_text(|conn, text| {
+            conn.to("room").emit(MESSAGE_EVENT, Payload::Text(text));
+            Ok(())
+        });
+        let mut world = World::new(1, 1, Faults::none(), builder).expect("the limits are good");
+        let members = (0..members).map(|_| world.upgrade(0, path)).collect();
+        world.settle();
+        let room = Self { world, members };
+        room.read();
+        room
+    }
+
+    /// The first member writes `messages`, and everyone gets what follows.
+    fn publish(&mut self, messages: &[u8]) {
+        self.world.net().write(self.members[0], black_box(messages));
+        self.world.settle();
+        self.read();
+    }
+
+    fn read(&self) {
+        for member in &self.members {
+            black_box(self.world.net().take(*member));
+        }
+    }
+
+    /// What each member gets when the first one writes `messages`: checked to be
+    /// all of their deliveries in one send.
+    fn delivered(&mut self, messages: &[u8], count: u32) -> Vec<u8> {
+        let before = self.world.stats();
+        self.world.net().write(self.members[0], messages);
+        self.world.settle();
+        let after = self.world.stats();
+        let members = self.members.len() as u64;
+        assert_eq!(after.deliveries - before.deliveries, members * u64::from(count));
+        assert_eq!(after.sends - before.sends, members, "one send for each member");
+        let delivered = self.world.net().take(self.members[0]);
+        self.read();
+        delivered
+    }
+}
+
+/// The same connections without an engine.
+struct Bare {
+    net: SimNet,
+    driver: SimDriver,
+    members: Vec<(ConnId, PeerId)>,
+}
+
+impl Bare {
+    fn new(members: u32) -> Self {
+        let net = SimNet::new(1, Faults::none());
+        let mut driver = net.driver();
+        let members: Vec<_> =
+            (0..members).map(|slot| (ConnId::new(0, slot, 1), net.connect(0))).collect();
+        let mut ids = members.iter().map(|(id, _)| *id);
+        while !net.is_quiet() {
+            driver.wait(None).expect("a simulated driver can wait");
+            while let Some(Event::Accepted { socket, .. }) = driver.next() {
+                let id = ids.next().expect("as many accepts as members");
+                driver.attach(id, socket).expect("a simulated driver can attach");
+            }
+        }
+        Self { net, driver, members }
+    }
+
+    /// The first member writes `messages`, and everyone gets `answer`. The network
+    /// is asked whether it is quiet as often as a world asks.
+    fn publish(&mut self, messages: &[u8], answer: &Bytes) {
+        self.net.write(self.members[0].1, black_box(messages));
+        black_box(self.net.is_quiet());
+        self.driver.wait(None).expect("a simulated driver can wait");
+        while let Some(event) = self.driver.next() {
+            black_box(&event);
+        }
+        for (id, _) in &self.members {
+            self.driver.send(*id, &[Slice::whole(answer)]);
+        }
+        black_box(self.net.is_quiet());
+        for (_, member) in &self.members {
+            black_box(self.net.take(*member));
+        }
+    }
+}
+
+fn times(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("engine");
+    let message = PUBSUB.frames(1);
+    for members in MEMBERS {
+        let mut room = Room::new(members, PUBSUB.path);
+        group.throughput(Throughput::Elements(u64::from(members)));
+        group.bench_function(BenchmarkId::new("publish", members), |bencher| {
+            bencher.iter(|| room.publish(&message));
+        });
+    }
+    let (count, members) = BURST;
+    let (messages, mut room) = (RAW.frames(count), Room::new(members, RAW.path));
+    group.throughput(Throughput::Elements(u64::from(count * members)));
+    group.bench_function(BenchmarkId::new(format!("{count} publishes"), members), |bencher| {
+        bencher.iter(|| room.publish(&messages));
+    });
+    group.finish();
+}
+
+fn ratios() {
+    println!("The times in brackets are those of one delivery.");
+    for members in MEMBERS {
+        print_publish(&format!("publish to {members}"), &PUBSUB, 1, members);
+    }
+    let (count, members) = BURST;
+    let name = format!("{count} publishes to {members}");
+    print_publish(&name, &RAW, count, members);
+    let (messages, message) = (RAW.frames(count), RAW.frames(1));
+    let (mut room, mut other) = (Room::new(members, RAW.path), Room::new(members, RAW.path));
+    print_ratio(
+        &name,
+        "one in each turn",
+        count * members,
+        || room.publish(&messages),
+        || (0..count).for_each(|_| other.publish(&message)),
+    );
+}
+
+/// `count` publications in one turn to `members`.
+fn print_publish(name: &str, publish: &Publish, count: u32, members: u32) {
+    let messages = publish.frames(count);
+    let (mut room, mut bare) = (Room::new(members, publish.path), Bare::new(members));
+    let answer = Bytes::from(room.delivered(&messages, count));
+    print_ratio(
+        name,
+        "bare driver",
+        count * members,
+        || room.publish(&messages),
+        || bare.publish(&messages, &answer),
+    );
+}
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .configure_from_args();
+    times(&mut criterion);
+    criterion.final_summary();
+    ratios();
+}
