@@ -32,7 +32,7 @@ pub use settings::{Request, Settings};
 
 use crate::{
     dialect::Dialect,
-    engine::Fault,
+    engine::{Fault, Limits},
     shard::{Builder, Engine, RunError, Running, default_shards},
 };
 use http::{HandedOff, Phase, Plane};
@@ -56,10 +56,11 @@ pub fn run(settings: Settings) -> Result<(), ServerError> {
     let runtime = runtime.map_err(ServerError::Control)?;
     let (sender, hand_offs) = http::hand_offs();
     let shards = settings.shards.unwrap_or_else(default_shards);
-    let fit = descriptors::connections(descriptors, shards);
-    let engine = builder(&settings, shards, fit, sender).build().map_err(ServerError::Build)?;
+    let limits = limits_that_fit(&settings.limits, descriptors::connections(descriptors, shards));
+    let connections = limits.connections;
+    let engine = builder(&settings, shards, limits, sender).build().map_err(ServerError::Build)?;
     logs::start(settings.log.clone());
-    log_start(&settings, &engine, descriptors, fit);
+    log_start(&settings, &engine, descriptors, connections);
     let address = engine.local_addr();
     let running = engine.start().map_err(ServerError::Run)?;
     announce(address, &settings);
@@ -67,20 +68,21 @@ pub fn run(settings: Settings) -> Result<(), ServerError> {
     runtime.block_on(control(running, &settings.path, http, signals, hand_offs))
 }
 
+/// The limits with no more connections than `fit` into the descriptor limit. Of
+/// those some are kept to tell who comes too many that the server is full, which
+/// a connection that cannot be accepted would never learn.
+fn limits_that_fit(wanted: &Limits, fit: usize) -> Limits {
+    let for_clients = fit - wanted.refusals_at_once.min(fit / 8);
+    Limits { connections: wanted.connections.min(for_clients), ..wanted.clone() }
+}
+
 /// The engine with the hooks of a server that has no handlers of its own.
-///
-/// Of the connections that `fit` into the descriptor limit some are kept to tell
-/// those who come too many that the server is full, which a connection that
-/// cannot be accepted would never learn.
 fn builder(
     settings: &Settings,
     shards: usize,
-    fit: usize,
+    limits: Limits,
     hand_offs: mpsc::Sender<HandedOff>,
 ) -> Builder {
-    let mut limits = settings.limits.clone();
-    let for_clients = fit - limits.refusals_at_once.min(fit / 8);
-    limits.connections = limits.connections.min(for_clients);
     Engine::builder()
         .listen(&settings.listen)
         .shards(shards)
@@ -113,19 +115,18 @@ fn builder(
         })
 }
 
-fn log_start(settings: &Settings, engine: &Engine, descriptors: usize, fit: usize) {
-    let most = settings.limits.connections;
+fn log_start(settings: &Settings, engine: &Engine, descriptors: usize, connections: usize) {
     info!(
         address = %engine.local_addr(),
         shards = engine.shards(),
         driver = engine.driver().name(),
         dialect = settings.dialect.name(),
         descriptors,
-        "up to {} connections fit",
-        fit.min(most),
+        "up to {connections} connections fit",
     );
-    if most > fit && most != usize::MAX {
-        info!("--max-connections {most} is more than fit; ulimit -n sets how many do");
+    let wanted = settings.limits.connections;
+    if wanted > connections && wanted != Limits::default().connections && wanted != usize::MAX {
+        warn!("--max-connections {wanted} is more than fit; ulimit -n sets how many do");
     }
 }
 
