@@ -65,3 +65,8 @@ pub use shard::{
     BuildError, Builder, DriverKind, Engine, Handle, Query, QueryError, RoomInfo, RunError,
     Running, SendError,
 };
+
+/// The README's example, so that it cannot go stale.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
