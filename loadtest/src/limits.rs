@@ -43,6 +43,10 @@ pub(crate) const STALL: Duration = Duration::from_secs(10);
 /// From the start of the server to its line `listening on …`.
 pub(crate) const SERVER_START: Duration = Duration::from_secs(10);
 
+/// From the end of a dying server's sockets to its exit status, on a machine
+/// that has much else to do.
+pub(crate) const SERVER_EXIT: Duration = Duration::from_secs(2);
+
 /// From SIGTERM to the end of the server, after which it is killed.
 pub(crate) const SERVER_STOP: Duration = Duration::from_secs(15);
 

@@ -41,9 +41,12 @@ pub(crate) fn run(
     };
     affinity::run_on(for_client)?;
     let result = scenarios::run(settings, scenario, &mut server, most);
-    if scenario != Scenario::Drain
-        && let Some(status) = server.exited()
-    {
+    let ended = match &result {
+        _ if scenario == Scenario::Drain => None,
+        Ok(outcome) if outcome.is_clean() => server.exited(),
+        _ => server.exited_by_now(),
+    };
+    if let Some(status) = ended {
         let ended = format!("the server ended during the run ({status})");
         return match result {
             Err(error) => Err(error.context(ended)),

@@ -3,7 +3,7 @@
 
 use crate::affinity;
 use crate::client::Target;
-use crate::limits::{SERVER_START, SERVER_STOP};
+use crate::limits::{SERVER_EXIT, SERVER_START, SERVER_STOP};
 use crate::server_command::ServerCommand;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
@@ -78,6 +78,20 @@ impl ServerProcess {
         self.child.as_mut()?.try_wait().ok()?
     }
 
+    /// The same after a failure, of which the server's end may be the cause:
+    /// its sockets are closed a moment before its status can be read.
+    pub(crate) fn exited_by_now(&mut self) -> Option<ExitStatus> {
+        self.child.as_ref()?;
+        let deadline = Instant::now() + SERVER_EXIT;
+        while Instant::now() < deadline {
+            if let Some(status) = self.exited() {
+                return Some(status);
+            }
+            thread::sleep(POLL);
+        }
+        self.exited()
+    }
+
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) -> Result<()> {
         let child = self.child.as_ref();
@@ -103,8 +117,7 @@ impl ServerProcess {
         match address.recv_timeout(SERVER_START) {
             Ok(address) => Ok(address),
             Err(mpsc::RecvTimeoutError::Disconnected) => {
-                thread::sleep(Duration::from_millis(50));
-                let status = self.exited().map_or(String::new(), |it| format!(" ({it})"));
+                let status = self.exited_by_now().map_or(String::new(), |it| format!(" ({it})"));
                 bail!("the server ended before it listened{status}")
             }
             Err(mpsc::RecvTimeoutError::Timeout) => bail!(
