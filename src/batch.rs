@@ -63,7 +63,8 @@ impl<'a> Slice<'a> {
 /// A driver always takes the whole batch; this says whether it is done with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sending {
-    /// All of it has left (or the connection is gone): the next batch may follow.
+    /// All of it has left, or leaves before anything else that is asked of this
+    /// connection (or the connection is gone): the next batch may follow.
     Done,
     /// Some of it is still with the driver. The next batch may follow only after
     /// the driver has reported `Sent` for this connection.

@@ -49,7 +49,8 @@ const LAYERS: &[Layer] = &[
         name: "driver",
         layers: &["batch", "id"],
         packages: Packages::These(&[
-            "bytes", "io_uring", "mio", "rustix", "slab", "smallvec", "socket2", "tracing",
+            "bytes", "io_uring", "io_uring", "libc", "mio", "rustix", "slab", "smallvec",
+            "socket2", "tracing",
         ]),
     },
     Layer { name: "relay", layers: &["id", "publication"], packages: Packages::All },
@@ -222,7 +223,7 @@ const PANICS_ALLOWED: &[Allowed] = &[Allowed {
 }];
 
 /// Each is a file of `src/driver/uring/`.
-const UNSAFE_FILES: &[&str] = &[];
+const UNSAFE_FILES: &[&str] = &["src/driver/uring/buffers.rs", "src/driver/uring/ring.rs"];
 
 const FILE_LINES: usize = 600;
 const MEDIAN_LINES: usize = 250;

@@ -25,7 +25,10 @@
 mod contract;
 pub mod epoll;
 pub mod listen;
+mod scarcity;
 pub mod sim;
+mod tail;
+pub mod uring;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -68,6 +71,28 @@ pub enum Gone {
     Reset,
     /// Any other error of the socket (time-out of the kernel, no route, …).
     Error(io::ErrorKind),
+}
+
+impl From<&io::Error> for Gone {
+    fn from(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::NotConnected => Self::Reset,
+            kind => Self::Error(kind),
+        }
+    }
+}
+
+/// A socket that has left its driver.
+#[derive(Debug)]
+pub struct Detached<S> {
+    /// The socket, alive.
+    pub socket: S,
+    /// Bytes that had already been taken from it and not yet been lent: they come
+    /// before whatever is read from it next.
+    pub unread: Vec<u8>,
 }
 
 /// Wakes a shard that sleeps in [`Driver::wait`], from any thread.
@@ -124,8 +149,9 @@ pub trait Driver {
     fn next(&mut self) -> Option<Event<'_, Self::Socket>>;
 
     /// While `hold` is set, `next` lends no data: what arrives stays with the
-    /// kernel, whose windows fill and slow the peers down. All other events come
-    /// as ever. Data that was held back is lent after the hold has ended, without
+    /// kernel (and in receive buffers of fixed size), whose windows fill and slow
+    /// the peers down. All other events come as ever, but an end comes behind its
+    /// data. Data that was held back is lent after the hold has ended, without
     /// anything new having to arrive.
     fn hold_data(&mut self, hold: bool);
 
@@ -140,13 +166,15 @@ pub trait Driver {
     /// for `Sent` first if a batch is pending.
     fn shutdown(&mut self, id: ConnId);
 
-    /// Forgets `id` and closes its socket; what is pending is lost. No event
-    /// names `id` any more, not even one that was already waiting.
+    /// Forgets `id` and closes its socket; what is pending is lost, but not what a
+    /// `send` said to be done with. No event names `id` any more, not even one
+    /// that was already waiting.
     fn close(&mut self, id: ConnId);
 
     /// Forgets `id` and hands its socket out alive, to go on elsewhere. Bytes
-    /// already lent are the caller's to hand along. `None` if `id` is unknown.
-    fn detach(&mut self, id: ConnId) -> Option<Self::Socket>;
+    /// already lent are the caller's to hand along, as are those that come with
+    /// the socket. `None` if `id` is unknown.
+    fn detach(&mut self, id: ConnId) -> Option<Detached<Self::Socket>>;
 
     /// Closes the listener: no `Accepted` follows.
     fn stop_accepting(&mut self);

@@ -8,11 +8,13 @@
 mod builder;
 mod clock;
 mod doorbell;
+mod driver_kind;
 mod handle;
 mod mailbox;
 mod query;
 mod runtime;
 pub mod sim;
+mod start;
 mod turn;
 
 /// The atomics of the doorbell; its model test puts others in their place.
@@ -20,7 +22,8 @@ mod sync {
     pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
 }
 
-pub use builder::{BuildError, Builder, DriverKind, HttpHandOff, default_shards};
+pub use builder::{BuildError, Builder, HttpHandOff, default_shards};
+pub use driver_kind::DriverKind;
 pub use handle::{Handle, RoomInfo, SendError};
 pub use query::{Query, QueryError};
 pub use runtime::{Engine, RunError, Running};

@@ -3,30 +3,20 @@
 
 use std::{
     fmt, io,
-    net::{SocketAddr, TcpListener, TcpStream},
-    os::fd::OwnedFd,
-    panic::{AssertUnwindSafe, catch_unwind},
+    net::{SocketAddr, TcpListener},
     sync::Arc,
     thread::{self, JoinHandle},
 };
 
-use tracing::{error, info};
-
 use super::{
-    builder::{Builder, DriverKind, HttpHandOff, Parts},
+    builder::{Builder, HttpHandOff, Parts},
     clock::SystemClock,
+    driver_kind::DriverKind,
     handle::Handle,
-    mailbox::{Address, Mailbox, Post},
-    query::mark_as_shard,
-    turn::{Clock, HandOff, Shard, TurnLimits},
+    mailbox::{Address, Mailbox},
+    start::ShardStart,
 };
-use crate::{
-    driver::{
-        Driver,
-        epoll::{EpollDriver, EpollSettings},
-    },
-    engine::{App, Process, ShardEngine},
-};
+use crate::engine::{App, Process};
 
 /// Why an engine ended otherwise than by [`Handle::shutdown`].
 #[derive(Debug)]
@@ -122,9 +112,7 @@ impl Engine {
 
     /// Which driver its shards use.
     pub fn driver(&self) -> DriverKind {
-        match self.driver {
-            DriverKind::Auto | DriverKind::Epoll => DriverKind::Epoll,
-        }
+        self.driver
     }
 
     /// Runs until [`Handle::shutdown`], blocking the calling thread.
@@ -154,6 +142,7 @@ impl Engine {
             let start = ShardStart {
                 number,
                 core: (!cores.is_empty()).then(|| cores[number % cores.len()]),
+                driver: self.driver,
                 process: Arc::clone(&self.process),
                 app: Arc::clone(&self.app),
                 http: self.http.clone(),
@@ -228,99 +217,5 @@ impl Running {
             result = result.and(ended);
         }
         result
-    }
-}
-
-/// What a shard's thread needs to begin.
-struct ShardStart {
-    number: usize,
-    core: Option<core_affinity::CoreId>,
-    process: Arc<Process>,
-    app: Arc<App>,
-    http: Option<HttpHandOff>,
-    listener: TcpListener,
-    mailbox: Mailbox,
-    addresses: Vec<Address>,
-    clock: SystemClock,
-    ready: crossbeam_channel::Sender<io::Result<()>>,
-}
-
-impl ShardStart {
-    /// A shard that fails must not leave half a server behind: the others are
-    /// drained.
-    fn run_or_end_all(self, all: &Handle) -> Result<(), RunError> {
-        let (shard, process) = (self.number, Arc::clone(&self.process));
-        let ended = catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|_| {
-            Err(RunError::Shard { shard, message: "its thread panicked".to_owned() })
-        });
-        if ended.is_err() {
-            process.admission.quiesce(shard as u8);
-            all.shutdown();
-        }
-        ended
-    }
-
-    fn run(self) -> Result<(), RunError> {
-        mark_as_shard();
-        if let Some(core) = self.core
-            && !core_affinity::set_for_current(core)
-        {
-            info!(shard = self.number, core = core.id, "the thread could not be bound to its core");
-        }
-        let driver = match EpollDriver::new(Some(self.listener), &EpollSettings::default()) {
-            Ok(driver) => driver,
-            Err(error) => {
-                let _ = self.ready.send(Err(io::Error::new(error.kind(), error.to_string())));
-                return Err(RunError::Start(error));
-            }
-        };
-        let limits = &self.process.limits;
-        let post = Post::new(self.addresses, limits.overflow_messages);
-        let turn = TurnLimits { mails: limits.mails_per_turn, events: limits.events_per_turn };
-        let drain_timeout = limits.drain_timeout;
-        let engine = ShardEngine::new(self.number as u8, self.process, self.app, self.clock.now());
-        let hand_off = self.http.map(|take| -> HandOff<mio::net::TcpStream> {
-            Box::new(move |socket, bytes| {
-                let take = || take(TcpStream::from(OwnedFd::from(socket)), bytes);
-                // Foreign code: its panic costs this connection, not the shard.
-                if catch_unwind(AssertUnwindSafe(take)).is_err() {
-                    error!("the HTTP hand-off panicked; the connection is closed");
-                }
-            })
-        });
-        let mut shard = Shard::new(engine, driver, self.mailbox, post, hand_off, turn);
-        let _ = self.ready.send(Ok(()));
-        let ended = drive(&mut shard, &self.clock, drain_timeout);
-        ended.map_err(|error| {
-            error!(shard = self.number, %error, "the shard's driver failed");
-            RunError::Shard { shard: self.number, message: error.to_string() }
-        })
-    }
-}
-
-/// Turns until the shard is drained or has had the time for it.
-fn drive<D: Driver>(
-    shard: &mut Shard<D>,
-    clock: &impl Clock,
-    drain_timeout: std::time::Duration,
-) -> io::Result<()> {
-    let mut drain_until = None;
-    loop {
-        shard.turn(clock)?;
-        if !shard.is_ending() {
-            continue;
-        }
-        let now = clock.now().since_start_ms;
-        let timeout = drain_timeout.as_millis() as u64;
-        let until = *drain_until.get_or_insert(now.saturating_add(timeout));
-        if shard.engine.is_drained() && !shard.has_waiting_mail() {
-            return Ok(());
-        }
-        if now >= until {
-            let left = shard.engine.connection_count();
-            info!(left, "the drain's time is over; connections were cut off");
-            return Ok(());
-        }
-        shard.wake_by(std::time::Duration::from_millis(until - now));
     }
 }

@@ -14,7 +14,7 @@ use std::{io, sync::Arc, time::Duration};
 use super::mailbox::{Mailbox, Post};
 use crate::{
     batch::{Sending, Slice},
-    driver::{Driver, Event, Gone},
+    driver::{Detached, Driver, Event, Gone},
     engine::{Now, Order, Outlet, Process, ShardEngine},
     id::ConnId,
 };
@@ -286,10 +286,11 @@ impl<D: Driver> Shard<D> {
             match order {
                 Order::Shutdown(id) => self.driver.shutdown(id),
                 Order::Close(id) => self.driver.close(id),
-                Order::HandOff(id, bytes) => {
-                    if let Some(socket) = self.driver.detach(id)
+                Order::HandOff(id, mut bytes) => {
+                    if let Some(Detached { socket, unread }) = self.driver.detach(id)
                         && let Some(hand_off) = &mut self.hand_off
                     {
+                        bytes.extend(unread);
                         hand_off(socket, bytes);
                     }
                 }

@@ -5,8 +5,8 @@ mod worlds;
 
 use bytes::Bytes;
 
-use self::worlds::{Epoll, Sim, World};
-use super::*;
+use self::worlds::{Loopback, Sim, World};
+use super::{epoll::EpollDriver, uring::UringDriver, *};
 
 /// Every body runs on every driver; on the simulator with these many seeds, of
 /// which the first is free of faults.
@@ -24,7 +24,10 @@ macro_rules! contract {
             $(#[test] fn $body() { (0..super::SEEDS).for_each(super::$body::<super::Sim>); })*
         }
         mod epoll {
-            $(#[test] fn $body() { super::$body::<super::Epoll>(0); })*
+            $(#[test] fn $body() { super::$body::<super::Loopback<super::EpollDriver>>(0); })*
+        }
+        mod uring {
+            $(#[test] fn $body() { super::$body::<super::Loopback<super::UringDriver>>(0); })*
         }
     };
 }
@@ -32,6 +35,8 @@ macro_rules! contract {
 contract! {
     bytes_arrive_whole_and_in_order,
     a_slow_reader_gets_everything_and_sent_comes_once,
+    what_was_done_is_sent_before_a_shutdown,
+    what_was_done_is_sent_before_a_close,
     held_data_waits_while_sends_go_on,
     after_eof_sending_goes_on,
     a_reset_is_reported_once_and_ends_sending,
@@ -146,11 +151,21 @@ impl<W: World> Bench<W> {
     }
 
     /// Sends more than `peer`, who does not read, can take; what was sent.
-    fn fill(&mut self, id: ConnId, peer: &mut W::Peer) -> Bytes {
-        self.world.stall(peer);
+    fn fill(&mut self, id: ConnId, peer: &mut W::Peer) -> Vec<u8> {
         let bytes = Bytes::from(pattern(STALLING_BYTES));
-        assert_eq!(self.send(id, &bytes), Sending::Pending);
-        bytes
+        self.fill_with(id, peer, &[Slice::whole(&bytes)])
+    }
+
+    /// The same with a batch that is more than the peer can take. A driver may find
+    /// that out only when it is given the next.
+    fn fill_with(&mut self, id: ConnId, peer: &mut W::Peer, batch: &[Slice<'_>]) -> Vec<u8> {
+        self.world.stall(peer);
+        let once = batch.iter().flat_map(Slice::as_slice).copied().collect::<Vec<_>>();
+        if self.driver.send(id, batch) == Sending::Pending {
+            return once;
+        }
+        assert_eq!(self.driver.send(id, batch), Sending::Pending);
+        once.repeat(2)
     }
 
     /// How often, and why, `id` was reported gone.
@@ -188,13 +203,12 @@ fn a_slow_reader_gets_everything_and_sent_comes_once<W: World>(seed: u64) {
     // Slices of all sizes, some of them of one shared buffer, some empty.
     let cuts = [0, 1, 1, 9_000, 9_010, 13_105, 13_106, 500_000, 500_100, text.len()];
     let batch = cuts.windows(2).map(|cut| Slice::new(&text, cut[0]..cut[1])).collect::<Vec<_>>();
-    bench.world.stall(&mut peer);
-    assert_eq!(bench.driver.send(ID, &batch), Sending::Pending);
+    let all = bench.fill_with(ID, &mut peer, &batch);
     drop(batch);
     bench.settle();
     assert_eq!(bench.count(ID, &Seen::Sent), 0);
     bench.world.resume(&mut peer);
-    let mut read = bench.read_exactly(&mut peer, text.len());
+    let mut read = bench.read_exactly(&mut peer, all.len());
     bench.until("sent", |bench| bench.count(ID, &Seen::Sent) == 1);
     let mut sent = 1;
     if bench.send(ID, &Bytes::from_static(b"behind it")) == Sending::Pending {
@@ -204,7 +218,61 @@ fn a_slow_reader_gets_everything_and_sent_comes_once<W: World>(seed: u64) {
     read.extend(bench.read_exactly(&mut peer, 9));
     bench.settle();
     assert_eq!(bench.count(ID, &Seen::Sent), sent);
-    assert!(read.strip_prefix(&text[..]) == Some(b"behind it"));
+    assert!(read.strip_prefix(&all[..]) == Some(b"behind it"));
+}
+
+/// Fills the connection as far as the driver says that it is done with what it was
+/// sent; all that.
+fn fill_to_the_last_done<W: World>(bench: &mut Bench<W>, peer: &mut W::Peer) -> Vec<u8> {
+    bench.world.stall(peer);
+    let (small, large) = (pattern(500), Bytes::from(pattern(STALLING_BYTES)));
+    let mut all = Vec::new();
+    for _ in 0..20 {
+        let sending = bench.send(ID, &Bytes::from(small.clone()));
+        all.extend(&small);
+        bench.turn();
+        if sending == Sending::Pending {
+            bench.world.resume(peer);
+            bench.until("sent", |bench| bench.count(ID, &Seen::Sent) == 1);
+            return all;
+        }
+    }
+    if W::FINDS_OUT_LATE {
+        assert_eq!(bench.send(ID, &large), Sending::Done);
+        all.extend(&large);
+    }
+    all
+}
+
+fn what_was_done_is_sent_before_a_shutdown<W: World>(seed: u64) {
+    let mut bench = Bench::<W>::new(seed);
+    let mut peer = bench.connect(ID);
+    let all = fill_to_the_last_done(&mut bench, &mut peer);
+    bench.driver.shutdown(ID);
+    bench.world.resume(&mut peer);
+    let mut read = Vec::new();
+    bench.until("end", |bench| {
+        let (bytes, ended) = bench.world.read(&mut peer);
+        read.extend(bytes);
+        ended
+    });
+    assert!(read == all);
+}
+
+fn what_was_done_is_sent_before_a_close<W: World>(seed: u64) {
+    let mut bench = Bench::<W>::new(seed);
+    let mut peer = bench.connect(ID);
+    let all = fill_to_the_last_done(&mut bench, &mut peer);
+    bench.driver.close(ID);
+    bench.settle();
+    bench.world.resume(&mut peer);
+    let mut read = Vec::new();
+    bench.until("end", |bench| {
+        let (bytes, ended) = bench.world.read(&mut peer);
+        read.extend(bytes);
+        ended
+    });
+    assert!(read == all);
 }
 
 fn held_data_waits_while_sends_go_on<W: World>(seed: u64) {
@@ -317,13 +385,17 @@ fn a_stale_generation_is_ignored<W: World>(seed: u64) {
 fn a_detached_socket_lives_on<W: World>(seed: u64) {
     let mut bench = Bench::<W>::new(seed);
     let mut peer = bench.connect(ID);
-    let socket = bench.driver.detach(ID).unwrap();
+    bench.write_all(&mut peer, b"before, ");
+    bench.settle();
+    let mut data = bench.data(ID);
+    let detached = bench.driver.detach(ID).unwrap();
     assert!(bench.driver.detach(ID).is_none());
+    data.extend(detached.unread);
     bench.write_all(&mut peer, b"meanwhile");
     bench.settle();
-    assert!(bench.data(ID).is_empty());
-    bench.driver.attach(OTHER, socket).unwrap();
-    bench.until("data", |bench| bench.data(OTHER) == b"meanwhile");
+    assert_eq!(bench.data(ID).len() % b"before, ".len(), 0);
+    bench.driver.attach(OTHER, detached.socket).unwrap();
+    bench.until("data", |bench| [data.clone(), bench.data(OTHER)].concat() == b"before, meanwhile");
     bench.send(OTHER, &Bytes::from_static(b"welcome back"));
     assert_eq!(bench.read_exactly(&mut peer, 12), b"welcome back");
 }

@@ -2,7 +2,8 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
+    marker::PhantomData,
+    net::{SocketAddr, TcpListener, TcpStream},
     time::Duration,
 };
 
@@ -13,6 +14,7 @@ use crate::driver::{
     epoll::{EpollDriver, EpollSettings},
     listen::listen,
     sim::{Faults, PeerId, ServerEnd, SimDriver, SimNet},
+    uring::{UringDriver, UringSettings},
 };
 
 /// Small, so that a batch of the tests fills a connection whose peer stalls.
@@ -22,6 +24,9 @@ const SOCKET_BUFFER_BYTES: usize = 16 << 10;
 pub(super) trait World: Sized {
     type Driver: Driver;
     type Peer;
+    /// Whether the driver says that it is done with a batch before it has offered
+    /// it to the socket.
+    const FINDS_OUT_LATE: bool;
 
     fn open(seed: u64) -> (Self, Self::Driver);
     fn connect(&self) -> Self::Peer;
@@ -43,6 +48,7 @@ pub(super) struct Sim(SimNet);
 impl World for Sim {
     type Driver = SimDriver;
     type Peer = PeerId;
+    const FINDS_OUT_LATE: bool = false;
 
     fn open(seed: u64) -> (Self, SimDriver) {
         let net = SimNet::new(seed, if seed == 0 { Faults::none() } else { Faults::all() });
@@ -84,19 +90,48 @@ impl World for Sim {
     }
 }
 
-/// Real sockets over the loopback.
-pub(super) struct Epoll(SocketAddr);
+/// Real sockets over the loopback, with a driver of the kernel behind them.
+pub(super) struct Loopback<D>(SocketAddr, PhantomData<D>);
 
-impl World for Epoll {
-    type Driver = EpollDriver;
+/// A driver of the kernel, with small buffers.
+pub(super) trait OfKernel: Driver + Sized {
+    const FINDS_OUT_LATE: bool;
+
+    fn open(listener: TcpListener) -> Self;
+}
+
+impl OfKernel for EpollDriver {
+    const FINDS_OUT_LATE: bool = false;
+
+    fn open(listener: TcpListener) -> Self {
+        let settings = EpollSettings { receive_buffer_bytes: 4096, ..EpollSettings::default() };
+        Self::new(Some(listener), &settings).unwrap()
+    }
+}
+
+impl OfKernel for UringDriver {
+    const FINDS_OUT_LATE: bool = true;
+
+    fn open(listener: TcpListener) -> Self {
+        let settings = UringSettings {
+            receive_buffers: 4,
+            receive_buffer_bytes: 4096,
+            ..UringSettings::default()
+        };
+        Self::new(Some(listener), &settings).unwrap()
+    }
+}
+
+impl<D: OfKernel> World for Loopback<D> {
+    type Driver = D;
     type Peer = TcpStream;
+    const FINDS_OUT_LATE: bool = D::FINDS_OUT_LATE;
 
-    fn open(_: u64) -> (Self, EpollDriver) {
+    fn open(_: u64) -> (Self, D) {
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 1, 64).unwrap().remove(0);
         SockRef::from(&listener).set_send_buffer_size(SOCKET_BUFFER_BYTES).unwrap();
         let address = listener.local_addr().unwrap();
-        let settings = EpollSettings { receive_buffer_bytes: 4096, ..EpollSettings::default() };
-        (Self(address), EpollDriver::new(Some(listener), &settings).unwrap())
+        (Self(address, PhantomData), D::open(listener))
     }
 
     fn connect(&self) -> TcpStream {

@@ -5,10 +5,8 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use mio::net::{TcpListener, TcpStream};
-use rustix::io::Errno;
 
-/// How often a listener that could not accept is tried again.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
+use crate::driver::scarcity::{RETRY_AFTER, Scarcity};
 
 /// A listener and how far its queue has been worked off.
 #[derive(Debug)]
@@ -20,13 +18,12 @@ pub(super) struct Acceptor {
     left: usize,
     /// The queue may hold connections.
     ready: bool,
-    /// The last accept failed for want of a resource.
-    paused: bool,
+    scarcity: Scarcity,
 }
 
 impl Acceptor {
     pub(super) fn new(listener: TcpListener, batch: usize) -> Self {
-        Self { listener, batch, left: 0, ready: false, paused: false }
+        Self { listener, batch, left: 0, ready: false, scarcity: Scarcity::default() }
     }
 
     /// The kernel reports connections.
@@ -41,11 +38,7 @@ impl Acceptor {
 
     /// The longest that the turn's wait may take.
     pub(super) fn longest_wait(&self) -> Option<Duration> {
-        match (self.ready, self.paused) {
-            (false, _) => None,
-            (true, true) => Some(RETRY_AFTER),
-            (true, false) => Some(Duration::ZERO),
-        }
+        self.ready.then(|| if self.scarcity.is_felt() { RETRY_AFTER } else { Duration::ZERO })
     }
 
     /// The next connection of this turn.
@@ -54,46 +47,23 @@ impl Acceptor {
             self.left -= 1;
             match self.listener.accept() {
                 Ok(accepted) => {
-                    self.resume();
+                    self.scarcity.end();
                     return Some(accepted);
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => {
                         self.ready = false;
-                        self.resume();
+                        self.scarcity.end();
                     }
                     // The peer gave up while it waited, or a signal came.
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
-                    _ => self.pause(&error),
+                    _ => {
+                        self.left = 0;
+                        self.scarcity.feel(&error);
+                    }
                 },
             }
         }
         None
-    }
-
-    fn pause(&mut self, error: &io::Error) {
-        self.left = 0;
-        if std::mem::replace(&mut self.paused, true) {
-            return;
-        }
-        tracing::warn!(%error, "cannot accept connections, they wait: {}", remedy(error));
-    }
-
-    fn resume(&mut self) {
-        if std::mem::take(&mut self.paused) {
-            tracing::info!("accepting connections again");
-        }
-    }
-}
-
-/// What an operator can do about `error`.
-fn remedy(error: &io::Error) -> &'static str {
-    match Errno::from_io_error(error) {
-        Some(Errno::MFILE) => "raise the process's limit of open files (ulimit -n, LimitNOFILE)",
-        Some(Errno::NFILE) => "raise the system's limit of open files (sysctl fs.file-max)",
-        Some(Errno::NOBUFS | Errno::NOMEM) => {
-            "the kernel lacks memory for sockets (sysctl net.ipv4.tcp_mem, the memory limit)"
-        }
-        _ => "the next attempt follows shortly",
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use mio::event;
 
 use super::{
-    outgoing::Wire,
+    outgoing::{self, Wire},
     table::{Marks, Tenant},
 };
 use crate::driver::Gone;
@@ -49,14 +49,14 @@ pub(super) fn list(tenant: &mut Tenant) -> bool {
 /// Sends more of the tail. Whether `Sent` is to be reported.
 pub(super) fn flush(tenant: &mut Tenant) -> bool {
     let Some(tail) = &mut tenant.tail else { return false };
-    match tail.flush(&mut Wire(&tenant.stream)) {
+    match outgoing::flush(tail, &mut Wire(&tenant.stream)) {
         Ok(false) => false,
         Ok(true) => {
             tenant.tail = None;
             true
         }
         Err(error) => {
-            tenant.fail(gone(&error));
+            tenant.fail(Gone::from(&error));
             // After `Eof` nothing more can be reported, and yet a caller must not
             // wait for ever: for a failed connection "sent" means "done with".
             tenant.marks.any(Marks::TOLD)
@@ -74,19 +74,8 @@ pub(super) fn read(tenant: &mut Tenant, into: &mut [u8]) -> Outcome {
                 io::ErrorKind::Interrupted => continue,
                 // A failed send took the socket's error along: this is the end.
                 io::ErrorKind::WouldBlock if tenant.failure.is_none() => Outcome::Nothing,
-                _ => Outcome::End(gone(&error)),
+                _ => Outcome::End(Gone::from(&error)),
             },
         };
-    }
-}
-
-/// What the owner is told of `error`.
-pub(super) fn gone(error: &io::Error) -> Gone {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe
-        | io::ErrorKind::ConnectionReset
-        | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::NotConnected => Gone::Reset,
-        kind => Gone::Error(kind),
     }
 }

@@ -25,11 +25,11 @@ use mio::{Interest, Poll, Token, net::TcpStream};
 
 use self::{
     accept::Acceptor,
-    edge::{Outcome, flush, gone, list, note, read},
+    edge::{Outcome, flush, list, note, read},
     outgoing::{GATHER_BYTES, Wire},
     table::{Marks, Table, Tenant},
 };
-use super::{Driver, Event, Gone, Waker};
+use super::{Detached, Driver, Event, Gone, Waker};
 use crate::{
     batch::{Sending, Slice},
     id::ConnId,
@@ -298,7 +298,7 @@ impl Driver for EpollDriver {
                 Sending::Pending
             }
             Err(error) => {
-                tenant.fail(gone(&error));
+                tenant.fail(Gone::from(&error));
                 if list(tenant) {
                     self.ready.push_back(id);
                 }
@@ -319,11 +319,11 @@ impl Driver for EpollDriver {
         drop(self.table.remove(id));
     }
 
-    fn detach(&mut self, id: ConnId) -> Option<TcpStream> {
-        let mut stream = self.table.remove(id)?.stream;
+    fn detach(&mut self, id: ConnId) -> Option<Detached<TcpStream>> {
+        let mut socket = self.table.remove(id)?.stream;
         // It fails only if the socket is not registered, which is what is wanted.
-        let _ = self.poll.registry().deregister(&mut stream);
-        Some(stream)
+        let _ = self.poll.registry().deregister(&mut socket);
+        Some(Detached { socket, unread: Vec::new() })
     }
 
     fn stop_accepting(&mut self) {

@@ -2,17 +2,13 @@
 //! and what the socket refuses is kept. Knows a writer that may refuse; not
 //! readiness, not ids.
 
-use std::{
-    collections::VecDeque,
-    io::{self, IoSlice, Write},
-};
+use std::io::{self, IoSlice, Write};
 
-use bytes::Bytes;
 use mio::net::TcpStream;
 use smallvec::SmallVec;
 use socket2::SockRef;
 
-use crate::batch::Slice;
+use crate::{batch::Slice, driver::tail::Tail};
 
 /// Batches of several slices up to this size are gathered by copying: one
 /// `memcpy` costs less than handing the kernel many small pieces.
@@ -21,10 +17,6 @@ pub(super) const GATHER_BYTES: usize = 4096;
 /// The most pieces per call. More than the kernel's 8 on its own stack, few
 /// enough that the list stays in one page.
 const PIECES: usize = 64;
-
-/// Remainders smaller than this are copied, so that a slow peer does not keep a
-/// large shared buffer alive.
-const COPY_BELOW_BYTES: usize = 4096;
 
 /// `MSG_NOSIGNAL`: a peer that has left must not raise SIGPIPE, whatever the
 /// embedding program does with signals. The same on every Linux.
@@ -48,64 +40,23 @@ impl Write for Wire<'_> {
     }
 }
 
-/// Bytes that are still to be sent, in order.
-#[derive(Debug, Default)]
-pub(super) struct Tail(VecDeque<Bytes>);
-
-impl Tail {
-    /// Keeps `batch` without its first `skip` bytes.
-    pub(super) fn keep(&mut self, batch: &[Slice<'_>], mut skip: usize) {
-        let mut small = Vec::new();
-        for slice in batch {
-            let skipped = skip.min(slice.len());
-            skip -= skipped;
-            if slice.len() - skipped < COPY_BELOW_BYTES {
-                small.extend_from_slice(&slice.as_slice()[skipped..]);
-                continue;
-            }
-            self.push(&mut small);
-            self.0.push_back(slice.to_bytes().slice(skipped..));
-        }
-        self.push(&mut small);
-    }
-
-    /// Sends until nothing is left (`true`) or the writer takes no more.
-    ///
-    /// # Errors
-    /// Those of the connection; the tail is of no use then.
-    pub(super) fn flush(&mut self, wire: &mut impl Write) -> io::Result<bool> {
-        while !self.0.is_empty() {
-            let pieces = self.0.iter().take(PIECES).map(|bytes| IoSlice::new(bytes));
-            let pieces = pieces.collect::<SmallVec<[_; PIECES]>>();
-            let offered = pieces.iter().map(|piece| piece.len()).sum::<usize>();
-            let taken = attempt(|| wire.write_vectored(&pieces))?;
-            drop(pieces);
-            self.advance(taken);
-            if taken < offered {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn push(&mut self, small: &mut Vec<u8>) {
-        if !small.is_empty() {
-            self.0.push_back(Bytes::from(std::mem::take(small).into_boxed_slice()));
+/// Sends until nothing of `tail` is left (`true`) or the writer takes no more.
+///
+/// # Errors
+/// Those of the connection; the tail is of no use then.
+pub(super) fn flush(tail: &mut Tail, wire: &mut impl Write) -> io::Result<bool> {
+    while !tail.is_empty() {
+        let pieces = tail.pieces().take(PIECES).map(|bytes| IoSlice::new(bytes));
+        let pieces = pieces.collect::<SmallVec<[_; PIECES]>>();
+        let offered = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        let taken = attempt(|| wire.write_vectored(&pieces))?;
+        drop(pieces);
+        tail.advance(taken);
+        if taken < offered {
+            return Ok(false);
         }
     }
-
-    fn advance(&mut self, mut taken: usize) {
-        while let Some(first) = self.0.front_mut() {
-            if taken < first.len() {
-                if taken > 0 {
-                    *first = unpinned(first.slice(taken..));
-                }
-                return;
-            }
-            taken -= first.len();
-            self.0.pop_front();
-        }
-    }
+    Ok(true)
 }
 
 /// Sends `batch`; what could not leave at once, if anything. `gather` is scratch
@@ -169,12 +120,10 @@ fn attempt(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-fn unpinned(bytes: Bytes) -> Bytes {
-    if bytes.len() < COPY_BELOW_BYTES { Bytes::copy_from_slice(&bytes) } else { bytes }
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::driver::sim::Rng;
 
@@ -235,8 +184,8 @@ mod tests {
             let mut wire = Fitful::new(seed);
             let tail = send(&mut wire, &batch, &mut Vec::new()).unwrap();
             if let Some(mut tail) = tail {
-                while !tail.flush(&mut wire).unwrap() {}
-                assert!(tail.0.is_empty());
+                while !flush(&mut tail, &mut wire).unwrap() {}
+                assert!(tail.is_empty());
             }
             assert!(wire.taken == owners.concat(), "seed {seed}");
         }
@@ -259,19 +208,5 @@ mod tests {
         assert!(send(&mut wire, &batch, &mut Vec::new()).unwrap().is_none());
         assert!(send(&mut wire, &[], &mut Vec::new()).unwrap().is_none());
         assert_eq!(wire.calls, 0);
-    }
-
-    #[test]
-    fn a_kept_remainder_pins_a_shared_buffer_only_if_it_is_large() {
-        let shared = Bytes::from(vec![1; 64 << 10]);
-        let mut tail = Tail::default();
-        tail.keep(&[Slice::new(&shared, 0..100), Slice::new(&shared, 100..200)], 50);
-        assert!(shared.is_unique());
-        assert_eq!(tail.0.len(), 1);
-        tail.keep(&[Slice::new(&shared, 0..20_000)], 0);
-        assert!(!shared.is_unique());
-        tail.advance(150 + 19_000);
-        assert!(shared.is_unique());
-        assert_eq!(tail.0.iter().map(Bytes::len).sum::<usize>(), 1_000);
     }
 }

@@ -3,8 +3,10 @@
 
 use mio::net::TcpStream;
 
-use super::outgoing::Tail;
-use crate::{driver::Gone, id::ConnId};
+use crate::{
+    driver::{Gone, tail::Tail},
+    id::ConnId,
+};
 
 /// What is known of a socket, as bits so that a row stays small.
 #[derive(Clone, Copy, Debug, Default)]

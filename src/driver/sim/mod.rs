@@ -51,7 +51,7 @@ pub use self::{
     net::{PeerId, SimNet, SimSocket},
     rng::Rng,
 };
-use super::{Driver, Event, Gone, Waker};
+use super::{Detached, Driver, Event, Gone, Waker};
 use crate::{
     batch::{Sending, Slice},
     id::ConnId,
@@ -290,8 +290,8 @@ impl Driver for SimDriver {
         drop(self.evict(id));
     }
 
-    fn detach(&mut self, id: ConnId) -> Option<SimSocket> {
-        self.evict(id)
+    fn detach(&mut self, id: ConnId) -> Option<Detached<SimSocket>> {
+        self.evict(id).map(|socket| Detached { socket, unread: Vec::new() })
     }
 
     fn stop_accepting(&mut self) {

@@ -1,0 +1,2 @@
+//! What is the ring's own; what every driver promises is tested in
+//! `driver::contract`.

@@ -1,0 +1,163 @@
+//! One shard's thread, from its start to its end. The kind of driver is matched
+//! once, here; everything behind it is generic.
+
+use std::{
+    io,
+    net::{TcpListener, TcpStream},
+    os::fd::OwnedFd,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use tracing::{error, info, warn};
+
+use super::{
+    builder::HttpHandOff,
+    clock::SystemClock,
+    driver_kind::DriverKind,
+    handle::Handle,
+    mailbox::{Address, Mailbox, Post},
+    query::mark_as_shard,
+    runtime::RunError,
+    turn::{Clock, HandOff, Shard, TurnLimits},
+};
+use crate::{
+    driver::{
+        Driver,
+        epoll::{EpollDriver, EpollSettings},
+        uring::{UringDriver, UringSettings},
+    },
+    engine::{App, Process, ShardEngine},
+};
+
+/// What a shard's thread needs to begin.
+pub(super) struct ShardStart {
+    pub(super) number: usize,
+    pub(super) core: Option<core_affinity::CoreId>,
+    pub(super) driver: DriverKind,
+    pub(super) process: Arc<Process>,
+    pub(super) app: Arc<App>,
+    pub(super) http: Option<HttpHandOff>,
+    pub(super) listener: TcpListener,
+    pub(super) mailbox: Mailbox,
+    pub(super) addresses: Vec<Address>,
+    pub(super) clock: SystemClock,
+    pub(super) ready: crossbeam_channel::Sender<io::Result<()>>,
+}
+
+impl ShardStart {
+    /// A shard that fails must not leave half a server behind: the others are
+    /// drained.
+    pub(super) fn run_or_end_all(self, all: &Handle) -> Result<(), RunError> {
+        let (shard, process) = (self.number, Arc::clone(&self.process));
+        let ended = catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|_| {
+            Err(RunError::Shard { shard, message: "its thread panicked".to_owned() })
+        });
+        if ended.is_err() {
+            process.admission.quiesce(shard as u8);
+            all.shutdown();
+        }
+        ended
+    }
+
+    fn run(self) -> Result<(), RunError> {
+        mark_as_shard();
+        if let Some(core) = self.core
+            && !core_affinity::set_for_current(core)
+        {
+            info!(shard = self.number, core = core.id, "the thread could not be bound to its core");
+        }
+        if self.driver != DriverKind::Uring {
+            return self.run_on_epoll();
+        }
+        // A refused ring takes its listener along.
+        let driver = self
+            .listener
+            .try_clone()
+            .and_then(|listener| UringDriver::new(Some(listener), &UringSettings::default()));
+        match driver {
+            Ok(driver) => self.run_on(driver),
+            Err(error) => {
+                warn!(shard = self.number, %error, "no io_uring for this shard: it runs on epoll");
+                self.run_on_epoll()
+            }
+        }
+    }
+
+    fn run_on_epoll(self) -> Result<(), RunError> {
+        let listener = self.listener.try_clone();
+        let settings = EpollSettings::default();
+        match listener.and_then(|listener| EpollDriver::new(Some(listener), &settings)) {
+            Ok(driver) => self.run_on(driver),
+            Err(error) => {
+                let _ = self.ready.send(Err(io::Error::new(error.kind(), error.to_string())));
+                Err(RunError::Start(error))
+            }
+        }
+    }
+
+    fn run_on<D: Driver>(self, driver: D) -> Result<(), RunError>
+    where
+        OwnedFd: From<D::Socket>,
+    {
+        // The driver has its own; it stops accepting when that is closed.
+        drop(self.listener);
+        let limits = &self.process.limits;
+        let post = Post::new(self.addresses, limits.overflow_messages);
+        let turn = TurnLimits { mails: limits.mails_per_turn, events: limits.events_per_turn };
+        let drain_timeout = limits.drain_timeout;
+        let engine = ShardEngine::new(self.number as u8, self.process, self.app, self.clock.now());
+        let hand_off = self.http.map(hand_off);
+        let mut shard = Shard::new(engine, driver, self.mailbox, post, hand_off, turn);
+        let _ = self.ready.send(Ok(()));
+        let ended = drive(&mut shard, &self.clock, drain_timeout);
+        ended.map_err(|error| {
+            error!(shard = self.number, %error, "the shard's driver failed");
+            RunError::Shard { shard: self.number, message: error.to_string() }
+        })
+    }
+}
+
+/// Gives sockets to the embedding program as std's, which do not block.
+fn hand_off<S>(take: HttpHandOff) -> HandOff<S>
+where
+    OwnedFd: From<S>,
+{
+    Box::new(move |socket, bytes| {
+        let socket = TcpStream::from(OwnedFd::from(socket));
+        // It fails only for descriptors that are none.
+        let _ = socket.set_nonblocking(true);
+        // Foreign code: its panic costs this connection, not the shard.
+        if catch_unwind(AssertUnwindSafe(|| take(socket, bytes))).is_err() {
+            error!("the HTTP hand-off panicked; the connection is closed");
+        }
+    })
+}
+
+/// Turns until the shard is drained or has had the time for it.
+fn drive<D: Driver>(
+    shard: &mut Shard<D>,
+    clock: &impl Clock,
+    drain_timeout: Duration,
+) -> io::Result<()> {
+    let mut drain_until = None;
+    loop {
+        shard.turn(clock)?;
+        if !shard.is_ending() {
+            continue;
+        }
+        let now = clock.now().since_start_ms;
+        let timeout = drain_timeout.as_millis() as u64;
+        let until = *drain_until.get_or_insert(now.saturating_add(timeout));
+        if shard.engine.is_drained() && !shard.has_waiting_mail() {
+            return Ok(());
+        }
+        if now >= until {
+            let left = shard.engine.connection_count();
+            info!(left, "the drain's time is over; connections were cut off");
+            return Ok(());
+        }
+        shard.wake_by(Duration::from_millis(until - now));
+    }
+}
