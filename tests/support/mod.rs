@@ -20,7 +20,7 @@ pub(crate) const GUARD: Duration = Duration::from_secs(20);
 
 /// The drivers that this machine has, by the names of the server's flag. The one
 /// place to add another.
-const DRIVERS: &[&str] = &["epoll"];
+const DRIVERS: &[&str] = &["epoll", "uring"];
 
 /// What a body is run on.
 #[derive(Clone, Copy, Debug)]
