@@ -166,6 +166,14 @@ impl Memory {
     }
 }
 
+/// The kernel's own objects (sockets, open files, operations underway), in bytes,
+/// of everything on this machine: on loopback, of both ends of a connection.
+pub(crate) fn kernel_objects() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Slab:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
 /// The window over which processor time is counted.
 #[derive(Debug)]
 pub(crate) struct Window {

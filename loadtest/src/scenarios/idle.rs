@@ -1,11 +1,12 @@
 //! `idle`: the memory that the server's process keeps per connection that does
 //! nothing in one room. What is fixed is paid for by a first hundred, which is
-//! not counted; what the kernel keeps is not in it.
+//! not counted. What the kernel keeps is shown beside it, for both ends together:
+//! it has no account for each.
 
 use super::{Plan, linger};
 use crate::client::opening::{Seats, Until, open};
 use crate::client::{Loss, Message, Swarm, Traffic};
-use crate::measure::{Losses, Memory};
+use crate::measure::{Losses, Memory, kernel_objects};
 use crate::report::{Outcome, Unit};
 use crate::share::{Part, Share};
 use crate::workforce::Workforce;
@@ -60,8 +61,10 @@ pub(super) fn run(plan: &Plan, force: &mut Workforce) -> Result<(Outcome, Part)>
     let empty = memory()?;
     force.open()?;
     let warm = memory()?;
+    let kernel_warm = kernel_objects();
     force.run()?;
     let full = memory()?;
+    let kernel_full = kernel_objects();
     let part = force.finish()?;
 
     let mut outcome = Outcome::new("idle");
@@ -77,6 +80,9 @@ pub(super) fn run(plan: &Plan, force: &mut Workforce) -> Result<(Outcome, Part)>
     bytes("resident_each", "resident per connection", resident);
     let private = grown(warm.private, full.private);
     bytes("private_each", "private per connection", private);
+    if let (Some(warm), Some(full)) = (kernel_warm, kernel_full) {
+        bytes("kernel_each", "kernel, both ends of one", grown(warm, full));
+    }
     Ok((outcome, part))
 }
 
