@@ -383,12 +383,15 @@ impl UringDriver {
         Some(Step::Gone(id, why))
     }
 
-    /// Sends what `id` was sent in this turn, if the kernel has not been told of it.
+    /// Finds out what became of everything that `id` was sent, telling the kernel
+    /// of it if that has not happened. Comes before whatever is asked of `id` next.
     fn submit_sends_of(&mut self, id: ConnId) {
         let epoch = self.ring.epoch();
         if self.table.tenant(id).is_some_and(|tenant| tenant.epoch == epoch) {
-            self.submit();
+            self.ring.submit();
         }
+        // A full queue may have been submitted since.
+        self.settle();
     }
 
     /// Waits until the receive of `tenant` has ended; what arrived before.
