@@ -166,15 +166,19 @@ pub trait Driver {
     /// for `Sent` first if a batch is pending.
     fn shutdown(&mut self, id: ConnId);
 
-    /// Forgets `id` and closes its socket; what is pending is lost, but not what a
-    /// `send` said to be done with. No event names `id` any more, not even one
-    /// that was already waiting.
+    /// Forgets `id` and closes its socket. If a batch is pending, whatever has not
+    /// left is lost; if not, what was sent leaves first. No event names `id` any
+    /// more, not even one that was already waiting.
     fn close(&mut self, id: ConnId);
 
     /// Forgets `id` and hands its socket out alive, to go on elsewhere. Bytes
     /// already lent are the caller's to hand along, as are those that come with
     /// the socket. `None` if `id` is unknown.
     fn detach(&mut self, id: ConnId) -> Option<Detached<Self::Socket>>;
+
+    /// Whether nothing that was sent on connections which are closed by now is still
+    /// with the driver: dropping the driver would lose it.
+    fn has_sent_all(&mut self) -> bool;
 
     /// Closes the listener: no `Accepted` follows.
     fn stop_accepting(&mut self);

@@ -150,7 +150,8 @@ fn drive<D: Driver>(
         let now = clock.now().since_start_ms;
         let timeout = drain_timeout.as_millis() as u64;
         let until = *drain_until.get_or_insert(now.saturating_add(timeout));
-        if shard.engine.is_drained() && !shard.has_waiting_mail() {
+        let is_drained = shard.engine.is_drained() && !shard.has_waiting_mail();
+        if is_drained && shard.driver.has_sent_all() {
             return Ok(());
         }
         if now >= until {

@@ -142,6 +142,8 @@ impl<D: Driver> Shard<D> {
         if self.post.is_waiting() {
             timeout = Some(timeout.map_or(RETRY, |timeout| timeout.min(RETRY)));
         }
+        // A hold that has ended in the last turn must not be slept through.
+        self.driver.hold_data(self.must_hold());
         let may_sleep = !self.left_over && self.mailbox.going_to_sleep() && !self.has_drain_step();
         let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
         let result = self.driver.wait(timeout);

@@ -38,6 +38,7 @@ contract! {
     what_was_done_is_sent_before_a_shutdown,
     what_was_done_is_sent_before_a_close,
     held_data_waits_while_sends_go_on,
+    a_wait_returns_at_once_for_data_whose_hold_has_ended,
     after_eof_sending_goes_on,
     a_reset_is_reported_once_and_ends_sending,
     a_reset_while_pending_is_gone_and_never_sent,
@@ -73,7 +74,11 @@ impl<W: World> Bench<W> {
     }
 
     fn turn(&mut self) {
-        self.driver.wait(Some(Duration::from_millis(1))).unwrap();
+        self.turn_of(Some(Duration::from_millis(1)));
+    }
+
+    fn turn_of(&mut self, timeout: Option<Duration>) {
+        self.driver.wait(timeout).unwrap();
         while let Some(event) = self.driver.next() {
             match event {
                 Event::Accepted { socket, .. } => self.accepted.push(socket),
@@ -112,6 +117,16 @@ impl<W: World> Bench<W> {
         self.world.write(&mut peer, b"fence");
         self.until("settle", |bench| bench.data(fence) == b"fence" && bench.world.is_quiet());
         self.driver.close(fence);
+    }
+
+    /// Lets what `peer` wrote come as far as it can while data is held: what is
+    /// sent to it later comes back to it, so that was there before.
+    fn settle_held(&mut self, peer: &mut W::Peer) {
+        self.send(ID, &Bytes::from_static(b"echo"));
+        assert_eq!(self.read_exactly(peer, 4), b"echo");
+        for _ in 0..10 {
+            self.turn();
+        }
     }
 
     /// Writes all of `bytes`, however long the connection takes.
@@ -287,6 +302,19 @@ fn held_data_waits_while_sends_go_on<W: World>(seed: u64) {
     assert_eq!(bench.data(ID), b"");
     bench.driver.hold_data(false);
     bench.until("what was held", |bench| bench.data(ID) == b"held");
+}
+
+fn a_wait_returns_at_once_for_data_whose_hold_has_ended<W: World>(seed: u64) {
+    let mut bench = Bench::<W>::new(seed);
+    let mut peer = bench.connect(ID);
+    bench.driver.hold_data(true);
+    bench.write_all(&mut peer, b"held");
+    bench.settle_held(&mut peer);
+    bench.driver.hold_data(false);
+    while bench.data(ID) != b"held" {
+        // Nothing new comes that could end this.
+        bench.turn_of(None);
+    }
 }
 
 fn after_eof_sending_goes_on<W: World>(seed: u64) {

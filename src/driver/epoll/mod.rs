@@ -326,6 +326,10 @@ impl Driver for EpollDriver {
         Some(Detached { socket, unread: Vec::new() })
     }
 
+    fn has_sent_all(&mut self) -> bool {
+        true
+    }
+
     fn stop_accepting(&mut self) {
         self.acceptor = None;
     }

@@ -294,6 +294,10 @@ impl Driver for SimDriver {
         self.evict(id).map(|socket| Detached { socket, unread: Vec::new() })
     }
 
+    fn has_sent_all(&mut self) -> bool {
+        true
+    }
+
     fn stop_accepting(&mut self) {
         let mut world = self.net.lock();
         for peer in world.stations[self.number].backlog.take().into_iter().flatten() {

@@ -29,6 +29,9 @@ const PIECES_PER_SEND: usize = 64;
 /// Pieces of all sends of a submission.
 const PIECES: usize = 4096;
 
+/// Bytes that are copied of batches of too many pieces, in one submission.
+const WHOLE_BYTES: usize = 4 << 20;
+
 /// Sends of more than one piece in a submission.
 const HEADERS: usize = 512;
 
@@ -55,6 +58,7 @@ pub(super) struct Load {
     scratch: Box<[u8]>,
     used: usize,
     kept: Vec<Bytes>,
+    whole_bytes: usize,
     pieces: Vec<iovec>,
     headers: Vec<msghdr>,
 }
@@ -66,6 +70,7 @@ impl Load {
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             used: 0,
             kept: Vec::new(),
+            whole_bytes: 0,
             pieces: Vec::with_capacity(PIECES),
             headers: Vec::with_capacity(HEADERS),
         }
@@ -76,6 +81,7 @@ impl Load {
         SCRATCH_BYTES - self.used >= GATHER_BYTES
             && PIECES - self.pieces.len() >= batch.len().min(PIECES_PER_SEND)
             && self.headers.len() < HEADERS
+            && self.whole_bytes < WHOLE_BYTES
     }
 
     /// Adds one send, of at least one byte; its number, and what the kernel is to
@@ -127,6 +133,7 @@ impl Load {
         self.sends.clear();
         self.used = 0;
         self.kept.clear();
+        self.whole_bytes = 0;
         self.pieces.clear();
         self.headers.clear();
     }
@@ -149,6 +156,7 @@ impl Load {
                 whole.extend_from_slice(slice.as_slice());
             }
             self.kept.push(whole.freeze());
+            self.whole_bytes += total;
         } else if let ([only], Some(last)) = (batch, self.kept.last())
             && std::ptr::eq(only.as_slice(), &raw const **last)
         {

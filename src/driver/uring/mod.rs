@@ -16,8 +16,8 @@
 //! A send that the socket refuses in part is found out only at the submission,
 //! after [`Sending::Done`] was answered. The rest is then sent by an operation that
 //! lasts until all has left; what is asked of the connection meanwhile waits for
-//! it, and a connection that is closed meanwhile lives on until it has left or
-//! [`FAREWELL`] is over.
+//! it, and a connection that is closed meanwhile lives on until it has left, for
+//! five seconds at the most.
 
 mod buffers;
 mod load;
@@ -36,7 +36,6 @@ use std::{
 };
 
 use rustix::event::{EventfdFlags, eventfd};
-use socket2::SockRef;
 
 use self::{
     buffers::Chunk,
@@ -61,12 +60,16 @@ const GATHER_ROUNDS: usize = 64;
 /// due after the last.
 const STEPS_PER_ACCEPT: u32 = 16;
 
-/// How long a closed connection may take to accept what it was sent before; the
-/// kernel gives it up then (`TCP_USER_TIMEOUT`).
-const FAREWELL: Duration = Duration::from_secs(5);
-
 /// The most closed connections that may still have something coming.
 const FAREWELLS: usize = 4096;
+
+/// Accepted sockets that may wait to be handed out, in batches: the rest waits in
+/// the kernel, where it costs no descriptor.
+const ACCEPTED_BATCHES: usize = 4;
+
+/// The most arrivals that are gathered: a peer that sends byte by byte makes one of
+/// each.
+const GATHERED: usize = 1 << 16;
 
 /// How often a detaching connection's last completion is waited for.
 const DETACH_ROUNDS: usize = 100;
@@ -138,6 +141,10 @@ enum Accepting {
     /// It is to be armed by the next wait.
     Idle,
     Armed,
+    /// More than enough have been accepted: it is being ended.
+    Ending,
+    /// To be armed when those have been handed out.
+    Full,
     /// It failed for want of a resource: to be armed by the wait after the next.
     Paused,
 }
@@ -191,7 +198,7 @@ impl UringDriver {
     fn has_events(&self) -> bool {
         !self.sent.is_empty()
             || !self.accepted.is_empty()
-            || (self.ring.has_received() && !self.held)
+            || (self.ring.received() > 0 && !self.held)
     }
 
     /// The wait that `asked` may become: none while something is left to do.
@@ -207,6 +214,9 @@ impl UringDriver {
 
     /// Arms what is not armed and should be.
     fn arm(&mut self) {
+        if self.accepting == Accepting::Full && self.accepted.len() < self.accept_batch {
+            self.accepting = Accepting::Idle;
+        }
         if let Some(listener) = &self.listener
             && self.accepting == Accepting::Idle
         {
@@ -240,12 +250,23 @@ impl UringDriver {
                     if self.listener.is_some() {
                         self.accepted.push_back(socket);
                     }
+                    if self.accepting == Accepting::Armed
+                        && self.accepted.len() >= ACCEPTED_BATCHES * self.accept_batch
+                    {
+                        self.ring.cancel_accept();
+                        self.accepting = Accepting::Ending;
+                    }
                 }
                 Completion::AcceptEnded(error) => self.on_accept_ended(&error),
                 Completion::Refused(tag, Ok(tail)) => self.on_refused(tag, tail),
                 Completion::Sent(tag, Ok(taken)) => self.on_taken(tag, taken),
                 Completion::Refused(tag, Err(error)) | Completion::Sent(tag, Err(error)) => {
                     self.on_send_failed(tag, &error);
+                }
+                Completion::FarewellOver(tag) => {
+                    if let Some(tenant) = self.leaving.remove(&tag) {
+                        self.cut_off(tenant);
+                    }
                 }
             }
         }
@@ -254,6 +275,10 @@ impl UringDriver {
     fn on_accept_ended(&mut self, error: &io::Error) {
         // The peer gave up while it waited, or the kernel ended a round.
         let harmless = [io::ErrorKind::ConnectionAborted, io::ErrorKind::Interrupted];
+        if self.accepting == Accepting::Ending {
+            self.accepting = Accepting::Full;
+            return;
+        }
         self.accepting = Accepting::Idle;
         if self.listener.is_some() && !harmless.contains(&error.kind()) {
             self.accepting = Accepting::Paused;
@@ -293,6 +318,16 @@ impl UringDriver {
         if let Some(tenant) = self.leaving.remove(&tag) {
             self.ring.close(tenant.socket);
         }
+    }
+
+    /// Closes a connection whose bytes need not leave any more.
+    fn cut_off(&mut self, tenant: Tenant) {
+        if let Some(unsent) = &tenant.unsent {
+            self.ring.cancel_lasting(unsent.key);
+            // A send that is just being tried again is not found; this ends it.
+            let _ = tenant.socket.shutdown(Shutdown::Both);
+        }
+        self.ring.close(tenant.socket);
     }
 
     fn on_send_failed(&mut self, tag: Tag, error: &io::Error) {
@@ -378,6 +413,7 @@ impl UringDriver {
         let why = tenant.failure.unwrap_or(why);
         if why != Gone::Eof {
             tenant.failure = Some(why);
+            tenant.marks.clear(Marks::OWED);
         }
         tenant.marks.set(Marks::TOLD);
         Some(Step::Gone(id, why))
@@ -425,7 +461,7 @@ impl UringDriver {
 /// A ring with the buffers that suit what the kernel can do with them.
 fn open_ring(settings: &UringSettings) -> io::Result<Ring> {
     let mut wanted = RingSettings {
-        submissions: settings.submission_entries.max(2).next_power_of_two(),
+        submissions: settings.submission_entries.clamp(2, 1 << 15).next_power_of_two(),
         buffers: settings.receive_buffers.clamp(1, 1 << 15).next_power_of_two(),
         buffer_bytes: settings.receive_buffer_bytes.max(1),
         incremental: settings.incremental_buffers,
@@ -456,7 +492,9 @@ impl Driver for UringDriver {
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.arm();
-        let timeout = self.allowed_wait(timeout);
+        self.settle();
+        let timeout =
+            if self.ring.take_woken() { Some(Duration::ZERO) } else { self.allowed_wait(timeout) };
         let paused = self.accepting == Accepting::Paused;
         if timeout != Some(Duration::ZERO) {
             self.ring.enter(1, timeout)?;
@@ -465,7 +503,7 @@ impl Driver for UringDriver {
         }
         self.settle();
         for _ in 0..GATHER_ROUNDS {
-            if !self.ring.has_more_to_gather() {
+            if !self.ring.has_more_to_gather() || self.ring.received() >= GATHERED {
                 break;
             }
             self.ring.enter(0, Some(Duration::ZERO))?;
@@ -475,6 +513,8 @@ impl Driver for UringDriver {
             self.accepting = Accepting::Idle;
         }
         self.accepts_left = self.accept_batch;
+        // Whoever waits is awake now.
+        self.ring.take_woken();
         Ok(())
     }
 
@@ -533,15 +573,13 @@ impl Driver for UringDriver {
         if tenant.marks.any(Marks::ARMED) {
             self.ring.cancel_receive(tag);
         }
-        let Some(unsent) = &tenant.unsent else { return self.ring.close(tenant.socket) };
-        // What was said to be done with is sent; what is pending is lost.
-        if tenant.marks.any(Marks::OWED) || self.leaving.len() >= FAREWELLS {
-            self.ring.cancel_lasting(unsent.key);
-            return self.ring.close(tenant.socket);
+        let is_done_with = tenant.unsent.is_some() && !tenant.marks.any(Marks::OWED);
+        if is_done_with && self.leaving.len() < FAREWELLS {
+            self.leaving.insert(tag, tenant);
+            self.ring.time_farewell(tag);
+        } else {
+            self.cut_off(tenant);
         }
-        // Without it the connection would be kept as long as its peer likes.
-        let _ = SockRef::from(&tenant.socket).set_tcp_user_timeout(Some(FAREWELL));
-        self.leaving.insert(tag, tenant);
     }
 
     fn detach(&mut self, id: ConnId) -> Option<Detached<TcpStream>> {
@@ -553,6 +591,11 @@ impl Driver for UringDriver {
             self.submit();
         }
         Some(Detached { socket: tenant.socket, unread })
+    }
+
+    fn has_sent_all(&mut self) -> bool {
+        self.submit();
+        self.leaving.is_empty()
     }
 
     fn stop_accepting(&mut self) {

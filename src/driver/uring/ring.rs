@@ -76,6 +76,8 @@ pub(super) enum Completion {
     Refused(Tag, io::Result<Tail>),
     /// A lasting send took so much, or failed.
     Sent(Tag, io::Result<usize>),
+    /// The time of a farewell is over.
+    FarewellOver(Tag),
 }
 
 /// How a ring is made.
@@ -90,6 +92,7 @@ pub(super) struct RingSettings {
 
 /// One `io_uring`. Must stay on the thread that made it: the kernel refuses all
 /// others (`IORING_SETUP_SINGLE_ISSUER`).
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state")]
 pub(super) struct Ring {
     // Dropped before all memory that the kernel may know.
     kernel: IoUring,
@@ -106,6 +109,10 @@ pub(super) struct Ring {
     silent: bool,
     /// The eventfd's poll must be armed again.
     unwatched: bool,
+    /// The eventfd was written to since this was last asked.
+    woken: bool,
+    /// The kernel would not take what is queued.
+    broken: bool,
 }
 
 const KIND_SHIFT: u32 = 56;
@@ -114,8 +121,9 @@ const WAKE: u64 = 2 << KIND_SHIFT;
 const RECEIVE: u64 = 3 << KIND_SHIFT;
 const SEND: u64 = 4 << KIND_SHIFT;
 const LASTING: u64 = 5 << KIND_SHIFT;
+const FAREWELL: u64 = 6 << KIND_SHIFT;
 /// Cancellations and closes, which are silent or of no interest.
-const OTHER: u64 = 6 << KIND_SHIFT;
+const OTHER: u64 = 7 << KIND_SHIFT;
 
 /// Completions for which the ring has room, as a multiple of the submissions: a
 /// whole submission of sends may be refused, and as much again arrive.
@@ -126,6 +134,9 @@ const AT_ONCE: i32 = MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL;
 
 /// `IORING_ENTER_GETEVENTS` of the kernel's interface.
 const GET_EVENTS: u32 = 1;
+
+/// How long a closed connection may take to accept what it was sent before.
+static FAREWELL_TIME: Timespec = Timespec::new().sec(5);
 
 /// How often a submission that the kernel cuts short is continued.
 const ATTEMPTS: usize = 1000;
@@ -155,9 +166,9 @@ impl Ring {
             incremental: false,
             silent: settings.silent,
             unwatched: true,
+            woken: false,
+            broken: false,
         };
-        // Saves looking the ring up in each enter; works without, too.
-        let _ = ring.kernel.submitter().register_ring_fd();
         // SAFETY: the kernel's side is the first field of `Self`, so it is dropped
         // before the buffers are, and nobody else registers them.
         let register = |submitter: &_, buffers: &mut Buffers| unsafe {
@@ -186,6 +197,11 @@ impl Ring {
     pub(super) fn needs_enter(&mut self) -> bool {
         let queue = self.kernel.submission();
         !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
+    }
+
+    /// Whether somebody has used the waker since this was last asked.
+    pub(super) fn take_woken(&mut self) -> bool {
+        std::mem::take(&mut self.woken)
     }
 
     /// Whether completions wait for an enter to be posted.
@@ -226,10 +242,15 @@ impl Ring {
         self.cancel(RECEIVE | tag.0);
     }
 
-    /// Queues one silent send, the only one for `tag` in this submission.
+    /// Queues one silent send, the only one for `tag` in this submission. Not if
+    /// the kernel takes no submissions any more, which the next wait reports.
     pub(super) fn send(&mut self, tag: Tag, socket: &TcpStream, batch: &[Slice<'_>]) {
         if !self.load.has_room_for(batch) || self.is_full() {
             self.submit();
+            if !self.load.has_room_for(batch) || self.is_full() {
+                self.broken = true;
+                return;
+            }
         }
         let fd = Fd(socket.as_raw_fd());
         let (index, queued) = self.load.add(tag, batch);
@@ -262,6 +283,13 @@ impl Ring {
         self.cancel(LASTING | u64::from(key));
     }
 
+    /// Reports when the time that a closed connection has to take what it was sent
+    /// is over.
+    pub(super) fn time_farewell(&mut self, tag: Tag) {
+        let entry = opcode::Timeout::new(&raw const FAREWELL_TIME).build();
+        self.push(&entry.user_data(FAREWELL | tag.0));
+    }
+
     /// Closes `socket` after all that was queued before.
     pub(super) fn close(&mut self, socket: TcpStream) {
         let entry = opcode::Close::new(Fd(socket.into_raw_fd())).build();
@@ -282,14 +310,16 @@ impl Ring {
             // SAFETY: what the entry points to is owned by `self` until the kernel is
             // done with it: `load` is emptied only after the submission in which its
             // sends are carried out, `lasting` entry by entry at their completions,
-            // and the buffers stay until the ring is gone. Descriptors are numbers:
-            // one that was closed makes the operation fail.
+            // and the buffers stay until the ring is gone; `send` has seen that the
+            // queue has room, so that none of its entries is pushed after a
+            // submission that empties `load`. The timeout's time is static.
+            // Descriptors are numbers, queued before the close that ends them.
             if unsafe { self.kernel.submission().push(entry) }.is_ok() {
                 return;
             }
             self.submit();
         }
-        debug_assert!(false, "the kernel takes no submission");
+        self.broken = true;
     }
 
     /// Submits what is queued and takes what has completed, without waiting.
@@ -304,8 +334,9 @@ impl Ring {
     /// # Errors
     /// Only what makes the ring useless.
     pub(super) fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {
+        let has_overflown = self.kernel.submission().cq_overflow();
         self.fetch_overflow()?;
-        let mut want = want;
+        let mut want = if has_overflown { 0 } else { want };
         for _ in 0..ATTEMPTS {
             match self.enter_once(want, timeout) {
                 Ok(()) => {}
@@ -322,9 +353,12 @@ impl Ring {
             }
             want = 0;
         }
-        if !self.kernel.submission().is_empty() {
+        if self.broken || !self.kernel.submission().is_empty() {
             return Err(io::Error::from_raw_os_error(EBUSY));
         }
+        // Behind completions that the kernel holds back there may be those of sends
+        // that were refused just now.
+        self.fetch_overflow()?;
         // Every silent send was carried out, and those that were refused have been
         // taken out by `reap`.
         self.load.clear();
@@ -354,6 +388,7 @@ impl Ring {
             self.reap();
             // SAFETY: nothing is submitted, and no argument is given.
             unsafe { self.kernel.submitter().enter::<libc::sigset_t>(0, 0, GET_EVENTS, None)? };
+            self.reap();
         }
         Err(io::Error::from_raw_os_error(EBUSY))
     }
@@ -368,9 +403,9 @@ impl Ring {
         self.received.pop_front()
     }
 
-    /// Whether something that arrived waits to be taken.
-    pub(super) fn has_received(&self) -> bool {
-        !self.received.is_empty()
+    /// How many arrivals wait to be taken.
+    pub(super) fn received(&self) -> usize {
+        self.received.len()
     }
 
     /// Takes all that arrived for `tag` out of the line.
@@ -398,7 +433,9 @@ impl Ring {
 
     /// Takes what the kernel has completed.
     fn reap(&mut self) {
-        let Self { kernel, buffers, load, lasting, received, completions, unwatched, .. } = self;
+        let Self {
+            kernel, buffers, load, lasting, received, completions, unwatched, woken, ..
+        } = self;
         for completed in kernel.completion() {
             let data = completed.user_data();
             let rest = data & !(0xFF << KIND_SHIFT);
@@ -429,7 +466,11 @@ impl Ring {
                         completions.push_back(Completion::AcceptEnded(error));
                     }
                 }
-                WAKE => *unwatched |= !cqueue::more(completed.flags()),
+                WAKE => {
+                    *woken = true;
+                    *unwatched |= !cqueue::more(completed.flags());
+                }
+                FAREWELL => completions.push_back(Completion::FarewellOver(Tag(rest))),
                 _ => {}
             }
         }
@@ -471,7 +512,12 @@ impl Drop for Ring {
         // Nothing to cancel is an error too.
         let patience = Timespec::from(Duration::from_secs(1));
         let _ = self.kernel.submitter().register_sync_cancel(Some(patience), CancelBuilder::any());
-        self.submit();
+        for _ in 0..ATTEMPTS {
+            self.submit();
+            if !self.has_more_to_gather() {
+                break;
+            }
+        }
     }
 }
 
