@@ -19,9 +19,12 @@
 //! it, and a connection that is closed meanwhile lives on until it has left, for
 //! five seconds at the most.
 
+mod accepting;
 mod buffers;
 mod load;
 mod ring;
+mod sending;
+mod settings;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -38,19 +41,19 @@ use std::{
 use rustix::event::{EventfdFlags, eventfd};
 
 use self::{
+    accepting::Acceptor,
     buffers::Chunk,
-    ring::{Completion, Received, Ring, RingSettings, Tag},
-    table::{Marks, Table, Tenant, Unsent},
+    ring::{Completion, Received, Ring, Tag},
+    settings::open_ring,
+    table::{Marks, Table, Tenant},
 };
-use super::{
-    Detached, Driver, Event, Gone, Waker,
-    scarcity::{RETRY_AFTER, Scarcity},
-};
+use super::{Detached, Driver, Event, Gone, Waker};
 use crate::{
     batch::{Sending, Slice},
-    driver::tail::Tail,
     id::ConnId,
 };
+
+pub use self::settings::UringSettings;
 
 /// How often a turn looks for more before it lends what it has. The kernel runs
 /// about 20 completions each time.
@@ -63,49 +66,12 @@ const STEPS_PER_ACCEPT: u32 = 16;
 /// The most closed connections that may still have something coming.
 const FAREWELLS: usize = 4096;
 
-/// Accepted sockets that may wait to be handed out, in batches: the rest waits in
-/// the kernel, where it costs no descriptor.
-const ACCEPTED_BATCHES: usize = 4;
-
 /// The most arrivals that are gathered: a peer that sends byte by byte makes one of
 /// each.
 const GATHERED: usize = 1 << 16;
 
 /// How often a detaching connection's last completion is waited for.
 const DETACH_ROUNDS: usize = 100;
-
-/// Bounds of one [`UringDriver`].
-#[derive(Clone, Debug)]
-pub struct UringSettings {
-    /// Operations in one submission; a power of two. Default 1024.
-    pub submission_entries: u32,
-    /// Receive buffers; a power of two, at most 32,768. Default 16.
-    pub receive_buffers: u16,
-    /// Size of each, in bytes. Default 256 KiB. Where the kernel cannot fill a
-    /// buffer by several receives (before Linux 6.12) there are 16 times as many of
-    /// a sixteenth of the size.
-    pub receive_buffer_bytes: u32,
-    /// The most accepted sockets handed out in one turn; at least 1. Default 128.
-    pub accept_batch: usize,
-    /// Whether sends that succeed post no completion. Default true.
-    pub silent_sends: bool,
-    /// Whether buffers are to be filled by several receives if the kernel can.
-    /// Default true.
-    pub incremental_buffers: bool,
-}
-
-impl Default for UringSettings {
-    fn default() -> Self {
-        Self {
-            submission_entries: 1024,
-            receive_buffers: 16,
-            receive_buffer_bytes: 256 << 10,
-            accept_batch: 128,
-            silent_sends: true,
-            incremental_buffers: true,
-        }
-    }
-}
 
 /// A [`Driver`] on `io_uring`. Its sockets are blocking [`TcpStream`]s, for the ring
 /// waits in their place.
@@ -114,13 +80,7 @@ impl Default for UringSettings {
 pub struct UringDriver {
     ring: Ring,
     eventfd: Arc<OwnedFd>,
-    listener: Option<TcpListener>,
-    accepting: Accepting,
-    scarcity: Scarcity,
-    accepted: VecDeque<TcpStream>,
-    accept_batch: usize,
-    /// Sockets that this turn may still hand out.
-    accepts_left: usize,
+    acceptor: Option<Acceptor>,
     table: Table,
     /// Connections whose receive found no buffer, those first that had nothing.
     hungry: VecDeque<ConnId>,
@@ -133,20 +93,6 @@ pub struct UringDriver {
     held: bool,
     /// Counts up to [`STEPS_PER_ACCEPT`].
     steps: u32,
-}
-
-/// How the listener's accept stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepting {
-    /// It is to be armed by the next wait.
-    Idle,
-    Armed,
-    /// More than enough have been accepted: it is being ended.
-    Ending,
-    /// To be armed when those have been handed out.
-    Full,
-    /// It failed for want of a resource: to be armed by the wait after the next.
-    Paused,
 }
 
 /// An [`Event`] before it borrows a receive buffer.
@@ -171,18 +117,12 @@ impl UringDriver {
     pub fn new(listener: Option<TcpListener>, settings: &UringSettings) -> io::Result<Self> {
         let ring = open_ring(settings)?;
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        if let Some(listener) = &listener {
-            listener.set_nonblocking(false)?;
-        }
+        let batch = settings.accept_batch.max(1);
+        let acceptor = listener.map(|listener| Acceptor::new(listener, batch)).transpose()?;
         Ok(Self {
             ring,
             eventfd: Arc::new(eventfd),
-            listener,
-            accepting: Accepting::Idle,
-            scarcity: Scarcity::default(),
-            accepted: VecDeque::new(),
-            accept_batch: settings.accept_batch.max(1),
-            accepts_left: 0,
+            acceptor,
             table: Table::default(),
             hungry: VecDeque::new(),
             fed: VecDeque::new(),
@@ -194,34 +134,21 @@ impl UringDriver {
         })
     }
 
-    /// Whether an event could be taken without a wait.
-    fn has_events(&self) -> bool {
-        !self.sent.is_empty()
-            || !self.accepted.is_empty()
-            || (self.ring.received() > 0 && !self.held)
-    }
-
     /// The wait that `asked` may become: none while something is left to do.
     fn allowed_wait(&self, asked: Option<Duration>) -> Option<Duration> {
-        if self.has_events() {
+        if !self.sent.is_empty() || (self.ring.received() > 0 && !self.held) {
             return Some(Duration::ZERO);
         }
-        if self.accepting == Accepting::Paused {
-            return Some(asked.map_or(RETRY_AFTER, |asked| asked.min(RETRY_AFTER)));
+        match self.acceptor.as_ref().and_then(Acceptor::longest_wait) {
+            Some(longest) => Some(asked.map_or(longest, |asked| asked.min(longest))),
+            None => asked,
         }
-        asked
     }
 
     /// Arms what is not armed and should be.
     fn arm(&mut self) {
-        if self.accepting == Accepting::Full && self.accepted.len() < self.accept_batch {
-            self.accepting = Accepting::Idle;
-        }
-        if let Some(listener) = &self.listener
-            && self.accepting == Accepting::Idle
-        {
-            self.ring.accept(listener);
-            self.accepting = Accepting::Armed;
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.arm(&mut self.ring);
         }
         self.ring.watch(self.eventfd.as_fd());
         if !self.ring.has_buffers() {
@@ -246,18 +173,15 @@ impl UringDriver {
         while let Some(completion) = self.ring.next_completion() {
             match completion {
                 Completion::Accepted(socket) => {
-                    self.scarcity.end();
-                    if self.listener.is_some() {
-                        self.accepted.push_back(socket);
-                    }
-                    if self.accepting == Accepting::Armed
-                        && self.accepted.len() >= ACCEPTED_BATCHES * self.accept_batch
-                    {
-                        self.ring.cancel_accept();
-                        self.accepting = Accepting::Ending;
+                    if let Some(acceptor) = &mut self.acceptor {
+                        acceptor.on_accepted(socket, &mut self.ring);
                     }
                 }
-                Completion::AcceptEnded(error) => self.on_accept_ended(&error),
+                Completion::AcceptEnded(error) => {
+                    if let Some(acceptor) = &mut self.acceptor {
+                        acceptor.on_ended(&error);
+                    }
+                }
                 Completion::Refused(tag, Ok(tail)) => self.on_refused(tag, tail),
                 Completion::Sent(tag, Ok(taken)) => self.on_taken(tag, taken),
                 Completion::Refused(tag, Err(error)) | Completion::Sent(tag, Err(error)) => {
@@ -272,88 +196,13 @@ impl UringDriver {
         }
     }
 
-    fn on_accept_ended(&mut self, error: &io::Error) {
-        // The peer gave up while it waited, or the kernel ended a round.
-        let harmless = [io::ErrorKind::ConnectionAborted, io::ErrorKind::Interrupted];
-        if self.accepting == Accepting::Ending {
-            self.accepting = Accepting::Full;
-            return;
-        }
-        self.accepting = Accepting::Idle;
-        if self.listener.is_some() && !harmless.contains(&error.kind()) {
-            self.accepting = Accepting::Paused;
-            self.scarcity.feel(error);
-        }
-    }
-
-    /// The rest of a silent send goes out by one that lasts.
-    fn on_refused(&mut self, tag: Tag, tail: Tail) {
-        let Some(tenant) = self.table.tagged(tag) else { return };
-        debug_assert!(tenant.unsent.is_none());
-        let Some(first) = tail.pieces().next() else { return };
-        let key = self.ring.send_lasting(tag, &tenant.socket, first.clone());
-        tenant.unsent = Some(Box::new(Unsent { tail, key }));
-    }
-
-    /// A lasting send has ended.
-    fn on_taken(&mut self, tag: Tag, taken: usize) {
-        let Some(tenant) = self.table.tagged(tag).or_else(|| self.leaving.get_mut(&tag)) else {
-            return;
-        };
-        let Some(unsent) = &mut tenant.unsent else { return };
-        unsent.tail.advance(taken);
-        if let Some(first) = unsent.tail.pieces().next() {
-            unsent.key = self.ring.send_lasting(tag, &tenant.socket, first.clone());
-            return;
-        }
-        tenant.unsent = None;
-        let id = tenant.id;
-        if tenant.marks.take(Marks::OWED) {
-            self.sent.push_back(id);
-        }
-        if tenant.marks.take(Marks::SHUT) {
-            // It fails only if the connection is gone, which is reported by itself.
-            let _ = tenant.socket.shutdown(Shutdown::Write);
-        }
-        if let Some(tenant) = self.leaving.remove(&tag) {
-            self.ring.close(tenant.socket);
-        }
-    }
-
-    /// Closes a connection whose bytes need not leave any more.
-    fn cut_off(&mut self, tenant: Tenant) {
-        if let Some(unsent) = &tenant.unsent {
-            self.ring.cancel_lasting(unsent.key);
-            // A send that is just being tried again is not found; this ends it.
-            let _ = tenant.socket.shutdown(Shutdown::Both);
-        }
-        self.ring.close(tenant.socket);
-    }
-
-    fn on_send_failed(&mut self, tag: Tag, error: &io::Error) {
-        if let Some(tenant) = self.leaving.remove(&tag) {
-            self.ring.close(tenant.socket);
-            return;
-        }
-        let Some(tenant) = self.table.tagged(tag) else { return };
-        tenant.unsent = None;
-        tenant.failure = Some(Gone::from(error));
-        // After `Gone` nothing more can be reported, and yet a caller must not
-        // wait for ever: for a failed connection "sent" means "done with".
-        if tenant.marks.take(Marks::OWED) && tenant.marks.any(Marks::TOLD) {
-            self.sent.push_back(tenant.id);
-        }
-        // What has arrived can still be read, and behind it the receive ends.
-        let _ = tenant.socket.shutdown(Shutdown::Both);
-    }
-
     fn step(&mut self) -> Option<Step> {
         // Busy connections must not keep new ones waiting for ever.
         self.steps = (self.steps + 1) % STEPS_PER_ACCEPT;
         if self.steps == 0
-            && let Some(step) = self.next_accepted()
+            && let Some((socket, peer)) = self.acceptor.as_mut().and_then(Acceptor::next)
         {
-            return Some(step);
+            return Some(Step::Accepted(socket, peer));
         }
         while let Some(id) = self.sent.pop_front() {
             if self.table.tenant(id).is_some() {
@@ -367,19 +216,8 @@ impl UringDriver {
                 return Some(step);
             }
         }
-        self.next_accepted()
-    }
-
-    fn next_accepted(&mut self) -> Option<Step> {
-        while self.accepts_left > 0 {
-            let socket = self.accepted.pop_front()?;
-            self.accepts_left -= 1;
-            // It fails only if the peer has left again.
-            if let Ok(peer) = socket.peer_addr() {
-                return Some(Step::Accepted(socket, peer));
-            }
-        }
-        None
+        let (socket, peer) = self.acceptor.as_mut()?.next()?;
+        Some(Step::Accepted(socket, peer))
     }
 
     fn on_received(&mut self, tag: Tag, received: Received, goes_on: bool) -> Option<Step> {
@@ -419,17 +257,6 @@ impl UringDriver {
         Some(Step::Gone(id, why))
     }
 
-    /// Finds out what became of everything that `id` was sent, telling the kernel
-    /// of it if that has not happened. Comes before whatever is asked of `id` next.
-    fn submit_sends_of(&mut self, id: ConnId) {
-        let epoch = self.ring.epoch();
-        if self.table.tenant(id).is_some_and(|tenant| tenant.epoch == epoch) {
-            self.ring.submit();
-        }
-        // A full queue may have been submitted since.
-        self.settle();
-    }
-
     /// Waits until the receive of `tenant` has ended; what arrived before.
     fn end_receive(&mut self, tenant: &mut Tenant) -> Vec<u8> {
         let tag = Tag::of(tenant.id);
@@ -458,26 +285,6 @@ impl UringDriver {
     }
 }
 
-/// A ring with the buffers that suit what the kernel can do with them.
-fn open_ring(settings: &UringSettings) -> io::Result<Ring> {
-    let mut wanted = RingSettings {
-        submissions: settings.submission_entries.clamp(2, 1 << 15).next_power_of_two(),
-        buffers: settings.receive_buffers.clamp(1, 1 << 15).next_power_of_two(),
-        buffer_bytes: settings.receive_buffer_bytes.max(1),
-        incremental: settings.incremental_buffers,
-        silent: settings.silent_sends,
-    };
-    let ring = Ring::new(&wanted)?;
-    if ring.is_incremental() {
-        return Ok(ring);
-    }
-    drop(ring);
-    wanted.incremental = false;
-    wanted.buffers = wanted.buffers.saturating_mul(16).min(1 << 15);
-    wanted.buffer_bytes = (wanted.buffer_bytes / 16).max(1);
-    Ring::new(&wanted)
-}
-
 impl Driver for UringDriver {
     type Socket = TcpStream;
 
@@ -495,7 +302,6 @@ impl Driver for UringDriver {
         self.settle();
         let timeout =
             if self.ring.take_woken() { Some(Duration::ZERO) } else { self.allowed_wait(timeout) };
-        let paused = self.accepting == Accepting::Paused;
         if timeout != Some(Duration::ZERO) {
             self.ring.enter(1, timeout)?;
         } else if self.ring.needs_enter() {
@@ -509,10 +315,9 @@ impl Driver for UringDriver {
             self.ring.enter(0, Some(Duration::ZERO))?;
             self.settle();
         }
-        if paused {
-            self.accepting = Accepting::Idle;
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.on_turn();
         }
-        self.accepts_left = self.accept_batch;
         // Whoever waits is awake now.
         self.ring.take_woken();
         Ok(())
@@ -599,14 +404,11 @@ impl Driver for UringDriver {
     }
 
     fn stop_accepting(&mut self) {
-        if self.listener.is_none() {
-            return;
-        }
+        let Some(acceptor) = self.acceptor.take() else { return };
         self.ring.cancel_accept();
         // The kernel holds the listener as long as it accepts.
         self.submit();
-        self.listener = None;
-        self.accepted.clear();
+        drop(acceptor);
     }
 
     fn waker(&self) -> Waker {
