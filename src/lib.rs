@@ -5,7 +5,7 @@
 //!                │  SO_REUSEPORT: the kernel spreads connections over the shards
 //!    ┌───────────┴───────────┐
 //!  shard 0 (core 0)       shard 1 (core 1)  …     one thread, one event loop, one arena each
-//!    driver  epoll          lends received bytes, takes batches to send
+//!    driver  epoll|io_uring lends received bytes, takes batches to send
 //!    proto   bytes → frames → messages             pure, no I/O
 //!    dialect message ↔ command / event             pure, tables
 //!    engine  connections, rooms, logs, timers      pure, the time is an argument
@@ -62,8 +62,8 @@ pub use engine::{
 pub use id::{ClientId, ConnId};
 pub use publication::{Data, Publication};
 pub use shard::{
-    BuildError, Builder, DriverKind, Engine, Handle, Query, QueryError, RoomInfo, RunError,
-    Running, SendError,
+    BuildError, Builder, DriverChoice, DriverKind, Engine, Handle, Query, QueryError, RoomInfo,
+    RunError, Running, SendError,
 };
 
 /// The README's example, so that it cannot go stale.

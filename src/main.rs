@@ -22,10 +22,14 @@ fn main() -> ExitCode {
 
 fn serve() -> Result<(), ServerError> {
     match Settings::from_args(env::args_os())? {
-        Request::Run(settings) => server::run(*settings),
-        Request::Print(text) => {
-            let _ = io::stdout().write_all(text.as_bytes());
-            Ok(())
-        }
+        Request::Run(settings) => server::run(*settings)?,
+        Request::Probe => print(&server::probe()),
+        Request::Print(text) => print(&text),
     }
+    Ok(())
+}
+
+/// Prints to stdout. Whoever closed it does not want to know.
+fn print(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
 }

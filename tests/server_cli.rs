@@ -293,9 +293,10 @@ fn a_mistake_in_the_arguments_is_one_line_that_names_it() {
     for (arguments, expected) in [
         (&["--foo"][..], "there is no flag '--foo'; --help lists all"),
         (&["--listn=x"], "there is no flag '--listn'; a similar one is --listen"),
-        (&["extra"], "'extra' is no flag; --help lists all"),
+        (&["extra"], "'extra' is neither a flag nor a command; --help lists all"),
+        (&["probe", "extra"], "'extra' is no flag; --help lists all"),
         (&["--driver"], "--driver needs a value"),
-        (&["--driver", "fast"], "--driver: 'fast' is none of auto, epoll"),
+        (&["--driver", "fast"], "--driver: 'fast' is none of auto, epoll, uring"),
         (&["--shards", "65"], "--shards: '65': 65 is not in 1..=64"),
         (&["--listen", "a\nb"], "--listen: 'a b' is not address:port, such as 127.0.0.1:8080"),
         (&["--path=/health"], "--path: /health is where the health is told"),

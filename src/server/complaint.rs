@@ -25,6 +25,10 @@ pub(super) fn of_parser(error: &clap::Error) -> String {
             }
             None => format!("'{named}' is no flag; --help lists all"),
         },
+        ErrorKind::InvalidSubcommand => {
+            let named = context(ContextKind::InvalidSubcommand);
+            format!("'{named}' is neither a flag nor a command; --help lists all")
+        }
         ErrorKind::InvalidValue if value.is_empty() => format!("{flag} needs a value"),
         ErrorKind::InvalidValue => {
             format!("{flag}: '{value}' is none of {}", context(ContextKind::ValidValue))

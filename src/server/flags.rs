@@ -2,7 +2,7 @@
 //! What they say is raw; `settings` makes checked values of it.
 
 use clap::{
-    Args, Parser,
+    Args, Parser, Subcommand,
     builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser},
 };
 use tracing_subscriber::filter::Targets;
@@ -26,12 +26,16 @@ use crate::{
     name = "shardcast",
     version,
     args_override_self = true,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
     max_term_width = 100,
     after_help = "A size is in bytes, or has the suffix k (KiB) or m (MiB): 4096, 64k, 1m.\n\
                   A time has a unit: 500ms, 10s, 2m.\n\
                   A count of 0 for connections means no limit but the descriptors."
 )]
 pub(super) struct Flags {
+    #[command(subcommand)]
+    pub(super) instead: Option<Instead>,
     #[command(flatten)]
     pub(super) serving: Serving,
     #[command(flatten)]
@@ -42,6 +46,16 @@ pub(super) struct Flags {
     pub(super) queues: Queues,
     #[command(flatten)]
     pub(super) times: Times,
+}
+
+/// What can be done instead of serving.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(super) enum Instead {
+    /// Say what this host supports and which driver auto would choose, and end
+    #[command(long_about = "Says what this host supports, one fact a line, and which driver \
+                      --driver auto would choose and why. Serves nothing and always ends with \
+                      code 0.")]
+    Probe,
 }
 
 // The name of a field that fills in one of `Limits` is that of the limit.
@@ -58,8 +72,14 @@ pub(super) struct Serving {
     /// Do not bind each shard to a core of its own [default: bind]
     #[arg(long)]
     pub(super) no_pin: bool,
-    /// How to talk to the kernel
-    #[arg(long, default_value = DriverKind::default().name(), value_parser = driver())]
+    #[arg(
+        long,
+        default_value = DriverKind::default().name(),
+        value_parser = driver(),
+        help = "How to talk to the kernel: by readiness (epoll), by completions of io_uring \
+                (uring), or by whichever is better here (auto; 'shardcast probe' says which). \
+                Where the host refuses io_uring, uring and auto run on epoll, and the log says why"
+    )]
     pub(super) driver: DriverKind,
     /// Wire format of clients that name none; raw echoes every message
     #[arg(long, default_value = Dialect::default().name(), value_parser = dialect())]

@@ -33,7 +33,7 @@ pub use settings::{Request, Settings};
 use crate::{
     dialect::Dialect,
     engine::{Fault, Limits},
-    shard::{Builder, Engine, RunError, Running, default_shards},
+    shard::{Builder, DriverKind, Engine, RunError, Running, default_shards},
 };
 use http::{HandedOff, Phase, Plane};
 use signals::Signals;
@@ -66,6 +66,14 @@ pub fn run(settings: Settings) -> Result<(), ServerError> {
     announce(address, &settings);
     let http = descriptors::http_connections(descriptors);
     runtime.block_on(control(running, &settings.path, http, signals, hand_offs))
+}
+
+/// What this host supports, one fact a line, and which driver
+/// [`DriverKind::Auto`] would choose, and why.
+pub fn probe() -> String {
+    let choice = DriverKind::Auto.resolve();
+    let facts = choice.probe().map(ToString::to_string).unwrap_or_default();
+    format!("{facts}auto would choose: {}, because {}\n", choice.kind(), choice.why())
 }
 
 /// The limits with no more connections than `fit` into the descriptor limit. Of

@@ -6,7 +6,10 @@ use std::ffi::OsString;
 use clap::{Parser, error::ErrorKind};
 use tracing_subscriber::filter::Targets;
 
-use super::{ServerError, complaint, flags::Flags};
+use super::{
+    ServerError, complaint,
+    flags::{Flags, Instead},
+};
 use crate::{dialect::Dialect, engine::Limits, shard::DriverKind};
 
 /// Everything that a server is told before it starts.
@@ -35,6 +38,8 @@ pub struct Settings {
 pub enum Request {
     /// Serve with these settings.
     Run(Box<Settings>),
+    /// Say what this host supports; see [`probe`](super::probe).
+    Probe,
     /// Print this (the help, the version) and end.
     Print(String),
 }
@@ -57,6 +62,7 @@ impl Settings {
         I: IntoIterator<Item: Into<OsString> + Clone>,
     {
         match Flags::try_parse_from(arguments) {
+            Ok(Flags { instead: Some(Instead::Probe), .. }) => Ok(Request::Probe),
             Ok(flags) => Ok(Request::Run(Box::new(Self::check(flags)?))),
             Err(error) => match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -68,7 +74,7 @@ impl Settings {
     }
 
     fn check(flags: Flags) -> Result<Self, ServerError> {
-        let Flags { serving, clients, messages, queues, times } = flags;
+        let Flags { serving, clients, messages, queues, times, instead: _ } = flags;
         let limits = Limits {
             connections: or_unlimited(clients.connections),
             members_per_room: or_unlimited(clients.members_per_room),
@@ -147,7 +153,7 @@ mod tests {
         let all = std::iter::once(&"shardcast").chain(arguments);
         match Settings::from_args(all) {
             Ok(Request::Run(settings)) => Ok(*settings),
-            Ok(Request::Print(text)) => panic!("printed {text}"),
+            Ok(other) => panic!("{other:?}"),
             Err(error) => Err(error.to_string()),
         }
     }

@@ -95,7 +95,8 @@ impl Builder {
         self
     }
 
-    /// How the shards talk to the kernel. Default: whatever is best here.
+    /// How the shards talk to the kernel. Default: whatever is best here, which
+    /// [`Builder::build`] finds out and [`Engine::driver`] tells.
     pub fn driver(mut self, driver: DriverKind) -> Self {
         self.driver = driver;
         self
@@ -227,7 +228,7 @@ impl Builder {
         self
     }
 
-    /// Binds the address and puts the engine together.
+    /// Binds the address, settles on a driver and puts the engine together.
     ///
     /// # Errors
     /// See [`BuildError`]. A port on which another program listens is one, even
@@ -237,7 +238,7 @@ impl Builder {
         let listen = std::mem::take(&mut self.listen);
         let parts = self.into_parts()?;
         let (local, listeners) = bind(&listen, parts.process.shards)?;
-        Ok(Engine::new(parts, driver, pin, http, local, listeners))
+        Ok(Engine::new(parts, driver.resolve(), pin, http, local, listeners))
     }
 
     /// Checks the settings and makes what does not depend on sockets.

@@ -23,7 +23,7 @@ mod sync {
 }
 
 pub use builder::{BuildError, Builder, HttpHandOff, default_shards};
-pub use driver_kind::DriverKind;
+pub use driver_kind::{DriverChoice, DriverKind};
 pub use handle::{Handle, RoomInfo, SendError};
 pub use query::{Query, QueryError};
 pub use runtime::{Engine, RunError, Running};

@@ -11,7 +11,7 @@ use std::{
 use super::{
     builder::{Builder, HttpHandOff, Parts},
     clock::SystemClock,
-    driver_kind::DriverKind,
+    driver_kind::{DriverChoice, DriverKind},
     handle::Handle,
     mailbox::{Address, Mailbox},
     start::ShardStart,
@@ -68,7 +68,7 @@ pub struct Engine {
     local: SocketAddr,
     process: Arc<Process>,
     app: Arc<App>,
-    driver: DriverKind,
+    driver: DriverChoice,
     pin: bool,
     http: Option<HttpHandOff>,
     listeners: Vec<TcpListener>,
@@ -83,7 +83,7 @@ impl Engine {
 
     pub(super) fn new(
         parts: Parts,
-        driver: DriverKind,
+        driver: DriverChoice,
         pin: bool,
         http: Option<HttpHandOff>,
         local: SocketAddr,
@@ -110,9 +110,9 @@ impl Engine {
         self.process.shards
     }
 
-    /// Which driver its shards use.
+    /// Which driver its shards use: never [`DriverKind::Auto`].
     pub fn driver(&self) -> DriverKind {
-        self.driver
+        self.driver.kind()
     }
 
     /// Runs until [`Handle::shutdown`], blocking the calling thread.
@@ -129,6 +129,7 @@ impl Engine {
     /// [`RunError::Start`] if a thread or a driver cannot be had; those that had
     /// started are ended again.
     pub fn start(self) -> Result<Running, RunError> {
+        self.driver.log();
         let handle = self.handle.clone();
         let cores = if self.pin { core_affinity::get_core_ids() } else { None };
         let cores = cores.unwrap_or_default();
@@ -142,7 +143,8 @@ impl Engine {
             let start = ShardStart {
                 number,
                 core: (!cores.is_empty()).then(|| cores[number % cores.len()]),
-                driver: self.driver,
+                driver: self.driver.kind(),
+                uring: self.driver.uring_settings(),
                 process: Arc::clone(&self.process),
                 app: Arc::clone(&self.app),
                 http: self.http.clone(),

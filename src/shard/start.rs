@@ -36,6 +36,7 @@ pub(super) struct ShardStart {
     pub(super) number: usize,
     pub(super) core: Option<core_affinity::CoreId>,
     pub(super) driver: DriverKind,
+    pub(super) uring: UringSettings,
     pub(super) process: Arc<Process>,
     pub(super) app: Arc<App>,
     pub(super) http: Option<HttpHandOff>,
@@ -75,7 +76,7 @@ impl ShardStart {
         let driver = self
             .listener
             .try_clone()
-            .and_then(|listener| UringDriver::new(Some(listener), &UringSettings::default()));
+            .and_then(|listener| UringDriver::new(Some(listener), &self.uring));
         match driver {
             Ok(driver) => self.run_on(driver),
             Err(error) => {

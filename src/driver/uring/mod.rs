@@ -22,12 +22,14 @@
 mod accepting;
 mod buffers;
 mod load;
+pub mod probe;
 mod ring;
 mod sending;
 mod settings;
 mod table;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::{
     collections::{HashMap, VecDeque},

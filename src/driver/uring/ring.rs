@@ -25,7 +25,7 @@ use std::{
 
 use bytes::Bytes;
 use io_uring::{
-    IoUring,
+    IoUring, Probe,
     cqueue::{self, Entry as Completed},
     opcode,
     squeue::{Entry, Flags},
@@ -105,6 +105,7 @@ pub(super) struct Ring {
     completions: VecDeque<Completion>,
     /// Counts submissions.
     epoch: u32,
+    answered_sends: u32,
     incremental: bool,
     silent: bool,
     /// The eventfd's poll must be armed again.
@@ -141,28 +142,56 @@ static FAREWELL_TIME: Timespec = Timespec::new().sec(5);
 /// How often a submission that the kernel cuts short is continued.
 const ATTEMPTS: usize = 1000;
 
+/// The kernel's side of a ring, with the flags that all rings here have.
+///
+/// # Errors
+/// Those of the kernel: it is too old, forbids `io_uring`, or lacks memory.
+pub(super) fn set_up(submissions: u32) -> io::Result<IoUring> {
+    IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_taskrun_flag()
+        .setup_submit_all()
+        .setup_clamp()
+        .setup_cqsize(submissions * COMPLETIONS_PER_SUBMISSION)
+        .build(submissions)
+}
+
+/// What of the operations used here the kernel does not have, by name.
+///
+/// # Errors
+/// Those of the kernel: it cannot say.
+pub(super) fn missing_operations(kernel: &IoUring) -> io::Result<Vec<&'static str>> {
+    let mut probe = Probe::new();
+    kernel.submitter().register_probe(&mut probe)?;
+    let needed = [
+        ("ACCEPT", opcode::AcceptMulti::CODE),
+        ("RECV", opcode::RecvMulti::CODE),
+        ("SEND", opcode::Send::CODE),
+        ("SENDMSG", opcode::SendMsg::CODE),
+        ("ASYNC_CANCEL", opcode::AsyncCancel::CODE),
+        ("CLOSE", opcode::Close::CODE),
+        ("POLL_ADD", opcode::PollAdd::CODE),
+    ];
+    let missing = needed.into_iter().filter(|(_, code)| !probe.is_supported(*code));
+    Ok(missing.map(|(name, _)| name).collect())
+}
+
 impl Ring {
     /// A ring and its receive buffers.
     ///
     /// # Errors
     /// Those of the kernel: it is too old, forbids `io_uring`, or lacks memory.
     pub(super) fn new(settings: &RingSettings) -> io::Result<Self> {
-        let kernel = IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_taskrun_flag()
-            .setup_submit_all()
-            .setup_clamp()
-            .setup_cqsize(settings.submissions * COMPLETIONS_PER_SUBMISSION)
-            .build(settings.submissions)?;
         let mut ring = Self {
-            kernel,
+            kernel: set_up(settings.submissions)?,
             buffers: Buffers::new(settings.buffers, settings.buffer_bytes),
             load: Load::new(),
             lasting: Slab::new(),
             received: VecDeque::new(),
             completions: VecDeque::new(),
             epoch: 0,
+            answered_sends: 0,
             incremental: false,
             silent: settings.silent,
             unwatched: true,
@@ -186,6 +215,11 @@ impl Ring {
     /// The number of the submission that comes next.
     pub(super) fn epoch(&self) -> u32 {
         self.epoch
+    }
+
+    /// How many sends have posted a completion, lasting ones apart.
+    pub(super) fn answered_sends(&self) -> u32 {
+        self.answered_sends
     }
 
     /// Whether a buffer is left to receive into.
@@ -445,6 +479,7 @@ impl Ring {
                     received.push_back((Tag(rest), receive(buffers, &completed), goes_on));
                 }
                 SEND => {
+                    self.answered_sends = self.answered_sends.wrapping_add(1);
                     let refused = load.refused(rest as u32, outcome(&completed));
                     completions.extend(refused.map(|(tag, tail)| Completion::Refused(tag, tail)));
                 }
