@@ -152,24 +152,24 @@ impl std::str::FromStr for DriverKind {
 mod tests {
     use super::*;
 
-    fn found(usable: Result<(), String>) -> Option<Probe> {
+    fn found(usable: Result<(), String>) -> Probe {
         let mut found = Probe::without_trial("a test");
         found.usable = usable;
-        Some(found)
+        found
     }
 
     #[test]
     fn where_io_uring_works_auto_takes_what_is_preferred_and_uring_itself() {
-        let auto = DriverKind::Auto.choose(found(Ok(())));
+        let auto = DriverKind::Auto.choose(Some(found(Ok(()))));
         assert_eq!((auto.kind(), auto.why()), PREFERRED);
         assert_ne!(auto.kind(), DriverKind::Auto);
-        assert_eq!(DriverKind::Uring.choose(found(Ok(()))).kind(), DriverKind::Uring);
+        assert_eq!(DriverKind::Uring.choose(Some(found(Ok(())))).kind(), DriverKind::Uring);
     }
 
     #[test]
     fn where_io_uring_is_refused_both_take_epoll_and_say_why() {
         for asked in [DriverKind::Auto, DriverKind::Uring] {
-            let choice = asked.choose(found(Err("it is forbidden".to_owned())));
+            let choice = asked.choose(Some(found(Err("it is forbidden".to_owned()))));
             assert_eq!(choice.kind(), DriverKind::Epoll);
             assert_eq!(choice.why(), "io_uring cannot be used: it is forbidden");
         }

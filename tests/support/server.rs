@@ -30,6 +30,11 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server on a free port and waits until it listens.
     pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::start_by(program, flags)
+    }
+
+    /// The same, by the command that `program` makes of the flags.
+    pub(crate) fn start_by(program: impl FnOnce(&[&str]) -> Command, flags: &[&str]) -> Self {
         let flags = [&["--listen", "127.0.0.1:0"], flags].concat();
         let mut child = spawn(&mut program(&flags));
         let (lines, output) = channel();
@@ -76,6 +81,11 @@ impl Server {
             }
         }
         self.child.wait().expect("a status")
+    }
+
+    /// All that it has logged, once it has ended.
+    pub(crate) fn log(mut self) -> String {
+        self.log.take().and_then(|log| log.join().ok()).unwrap_or_default()
     }
 
     /// What its health endpoint answers.

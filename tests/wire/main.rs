@@ -14,5 +14,6 @@ mod hostile;
 mod limits;
 mod messages;
 mod pubsub;
+mod refusal;
 mod slow_readers;
 mod timeouts;

@@ -277,7 +277,7 @@ mod tests {
         let found = probe();
         let driver = UringDriver::new(None, &found.settings());
         if let Err(why) = &found.usable {
-            eprintln!("this host has no io_uring: {why}");
+            // A host without: `tests/wire/refusal.rs` says so.
             assert!(!why.is_empty());
             assert_eq!(found.ring.works(), driver.is_ok(), "{found}");
             return;
