@@ -4,7 +4,7 @@ use std::io;
 
 use super::ring::{Ring, RingSettings};
 
-/// Bounds of one [`UringDriver`].
+/// Bounds of one [`UringDriver`](super::UringDriver).
 #[derive(Clone, Debug)]
 pub struct UringSettings {
     /// Operations in one submission; a power of two. Default 1024.
