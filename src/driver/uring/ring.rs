@@ -128,7 +128,7 @@ const OTHER: u64 = 7 << KIND_SHIFT;
 
 /// Completions for which the ring has room, as a multiple of the submissions: a
 /// whole submission of sends may be refused, and as much again arrive.
-const COMPLETIONS_PER_SUBMISSION: u32 = 16;
+const COMPLETIONS_PER_SUBMISSION: u32 = 4;
 
 /// The flags of a send that takes everything now or fails.
 const AT_ONCE: i32 = MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL;
