@@ -137,7 +137,7 @@ impl UringDriver {
     }
 
     /// The wait that `asked` may become: none while something is left to do.
-    fn allowed_wait(&self, asked: Option<Duration>) -> Option<Duration> {
+    pub(super) fn allowed_wait(&self, asked: Option<Duration>) -> Option<Duration> {
         if !self.sent.is_empty() || (self.ring.received() > 0 && !self.held) {
             return Some(Duration::ZERO);
         }
