@@ -198,6 +198,14 @@ impl UringDriver {
         }
     }
 
+    /// Takes back what the last event lent. It may be the last buffer, for which
+    /// receives wait.
+    fn take_back(&mut self) {
+        if let Some(chunk) = self.lent.take() {
+            self.ring.put_back(chunk);
+        }
+    }
+
     fn step(&mut self) -> Option<Step> {
         // Busy connections must not keep new ones waiting for ever.
         self.steps = (self.steps + 1) % STEPS_PER_ACCEPT;
@@ -300,6 +308,7 @@ impl Driver for UringDriver {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.take_back();
         self.arm();
         self.settle();
         let timeout =
@@ -326,9 +335,7 @@ impl Driver for UringDriver {
     }
 
     fn next(&mut self) -> Option<Event<'_, TcpStream>> {
-        if let Some(chunk) = self.lent.take() {
-            self.ring.put_back(chunk);
-        }
+        self.take_back();
         Some(match self.step()? {
             Step::Accepted(socket, peer) => Event::Accepted { socket, peer },
             Step::Data(id, chunk) => Event::Data(id, self.ring.lend(self.lent.insert(chunk))),
