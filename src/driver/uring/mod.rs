@@ -66,7 +66,7 @@ const GATHER_ROUNDS: usize = 64;
 const STEPS_PER_ACCEPT: u32 = 16;
 
 /// The most closed connections that may still have something coming.
-const FAREWELLS: usize = 4096;
+const FAREWELLS: usize = if cfg!(test) { 16 } else { 4096 };
 
 /// The most arrivals that are gathered: a peer that sends byte by byte makes one of
 /// each.
