@@ -1,0 +1,238 @@
+//! One connection of bad manners, and what it expects to hear.
+
+use std::{
+    collections::VecDeque,
+    io::{ErrorKind, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use shardcast::{
+    driver::sim::Rng,
+    proto::frame::{Opcode, Role, decode, write_masked},
+};
+use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::support::request;
+
+/// The longest message, in bytes.
+const LONGEST: usize = 200 << 10;
+/// The most bytes that are written or read at once.
+const PIECE: usize = 64 << 10;
+/// The most passes in which nothing is read. Many last until the server can write
+/// no more.
+const PAUSE: usize = 300;
+/// Bytes that may be underway, at the most: a peer that does not read fills its
+/// socket, but not what the server keeps for it.
+const UNDERWAY: usize = 4 << 20;
+
+/// The smallest receive buffer, in bytes.
+const NARROWEST: usize = 16 << 10;
+
+/// What messages are cut out of, one for each kind: a cut is known by its place.
+pub(crate) struct Texts([Vec<u8>; 2]);
+
+impl Texts {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        let binary = (0..4 * LONGEST).map(|_| rng.next_u64() as u8).collect();
+        let text = (0..4 * LONGEST).map(|_| b' ' + rng.below(95) as u8).collect();
+        Self([binary, text])
+    }
+
+    fn cut(&self, message: Message) -> &[u8] {
+        let text = &self.0[usize::from(message.opcode == Opcode::Text)];
+        &text[message.start..message.start + message.len]
+    }
+}
+
+/// A message by the place of its bytes.
+#[derive(Clone, Copy, Debug)]
+struct Message {
+    opcode: Opcode,
+    start: usize,
+    len: usize,
+}
+
+/// A connection, with its own chance.
+pub(crate) struct Talker {
+    stream: TcpStream,
+    rng: Rng,
+    /// Bytes to be written, and how many of them have been.
+    outgoing: Vec<u8>,
+    written: usize,
+    /// Bytes that were read, and how many of them have been looked at.
+    incoming: Vec<u8>,
+    seen: usize,
+    is_greeted: bool,
+    expected: VecDeque<Message>,
+    /// Bytes of those, and how many it lets become.
+    underway: usize,
+    most_underway: usize,
+    /// Passes in which nothing will be read.
+    pause: usize,
+}
+
+impl Talker {
+    pub(crate) fn connect(address: SocketAddr, seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        if rng.chance(50) {
+            // With less the kernel drops what came and waits for it to come again.
+            let size = NARROWEST << rng.below(4);
+            socket.set_recv_buffer_size(size).expect("an option");
+        }
+        socket.connect(&address.into()).expect("a connection");
+        socket.set_tcp_nodelay(true).expect("an option");
+        socket.set_nonblocking(true).expect("an option");
+        Self {
+            stream: socket.into(),
+            outgoing: request("/ws/raw", "").into_bytes(),
+            written: 0,
+            incoming: Vec::new(),
+            seen: 0,
+            is_greeted: false,
+            expected: VecDeque::new(),
+            underway: 0,
+            most_underway: UNDERWAY >> rng.below(4),
+            pause: 0,
+            rng,
+        }
+    }
+
+    /// Ends by a reset. How many messages have not come back.
+    pub(crate) fn reset(self) -> usize {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("an option");
+        self.expected.len()
+    }
+
+    /// Whether nothing is underway.
+    pub(crate) fn is_done(&self) -> bool {
+        self.expected.is_empty() && self.seen == self.incoming.len()
+    }
+
+    /// Whether as much is underway as it allows.
+    pub(crate) fn is_full(&self) -> bool {
+        self.underway >= self.most_underway
+    }
+
+    /// Writes one piece, of new messages if there are more, whose number it takes
+    /// off `left`. Whether any was written.
+    pub(crate) fn write(&mut self, texts: &Texts, left: &mut usize) -> bool {
+        let piece = 1 + log_uniform(&mut self.rng, PIECE - 1);
+        while *left > 0 && self.outgoing.len() - self.written < piece && !self.is_full() {
+            *left -= 1;
+            self.say(texts);
+        }
+        let end = self.outgoing.len().min(self.written + piece);
+        let written = match self.stream.write(&self.outgoing[self.written..end]) {
+            Ok(written) => written,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => panic!("{error} while writing"),
+        };
+        self.written += written;
+        if self.written == self.outgoing.len() {
+            self.outgoing.clear();
+            self.written = 0;
+        }
+        written > 0
+    }
+
+    /// Puts a message into the line, in one frame or several.
+    fn say(&mut self, texts: &Texts) {
+        let opcode = if self.rng.chance(30) { Opcode::Text } else { Opcode::Binary };
+        // Most are small, few are of any size.
+        let most = match self.rng.below(100) {
+            0 => LONGEST,
+            1..20 => LONGEST / 10,
+            _ => LONGEST / 100,
+        };
+        let len = log_uniform(&mut self.rng, most);
+        let start = self.rng.below(4 * LONGEST - len + 1);
+        let message = Message { opcode, start, len };
+        self.expected.push_back(message);
+        self.underway += len;
+        let mut rest = texts.cut(message);
+        let mut opcode = opcode;
+        while self.rng.chance(15) {
+            let (fragment, more) = rest.split_at(self.rng.below(rest.len() + 1));
+            self.frame(false, opcode, fragment);
+            (opcode, rest) = (Opcode::Continuation, more);
+        }
+        self.frame(true, opcode, rest);
+    }
+
+    fn frame(&mut self, fin: bool, opcode: Opcode, payload: &[u8]) {
+        let mask = (self.rng.next_u64() as u32).to_ne_bytes();
+        write_masked(&mut self.outgoing, fin, opcode, mask, payload);
+    }
+
+    /// Reads one piece, unless it does not want to. How many messages have come
+    /// back with it; `None` if there was nothing to read.
+    pub(crate) fn read(&mut self, texts: &Texts) -> Option<usize> {
+        if self.pause > 0 {
+            self.pause -= 1;
+            return None;
+        }
+        if self.rng.below(100) == 0 {
+            self.pause = self.rng.below(PAUSE);
+        }
+        let piece = 1 + log_uniform(&mut self.rng, PIECE - 1);
+        let before = self.incoming.len();
+        self.incoming.resize(before + piece, 0);
+        let read = match self.stream.read(&mut self.incoming[before..]) {
+            Ok(0) => panic!("the server has closed"),
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => panic!("{error} while reading"),
+        };
+        self.incoming.truncate(before + read);
+        if read == 0 {
+            return None;
+        }
+        let echoes = self.check(texts);
+        if self.seen > PIECE {
+            self.incoming.drain(..self.seen);
+            self.seen = 0;
+        }
+        Some(echoes)
+    }
+
+    /// Looks at what has arrived whole.
+    fn check(&mut self, texts: &Texts) -> usize {
+        if !self.is_greeted {
+            let end = self.incoming.windows(4).position(|end| end == b"\r\n\r\n");
+            let Some(end) = end else { return 0 };
+            assert!(self.incoming.starts_with(b"HTTP/1.1 101 "));
+            self.seen = end + 4;
+            self.is_greeted = true;
+        }
+        let mut echoes = 0;
+        loop {
+            let rest = &self.incoming[self.seen..];
+            let Some((header, at)) = decode(rest, Role::Client).expect("a frame") else { break };
+            let end = at + header.len as usize;
+            let Some(payload) = rest.get(at..end) else { break };
+            if header.opcode == Opcode::Ping {
+                let pong = payload.to_vec();
+                self.seen += end;
+                self.frame(true, Opcode::Pong, &pong);
+                continue;
+            }
+            let message = self.expected.pop_front().expect("no more than was sent");
+            assert!(header.fin && header.opcode == message.opcode, "{header:?} for {message:?}");
+            assert!(payload == texts.cut(message), "other bytes for {message:?}");
+            self.underway -= message.len;
+            self.seen += end;
+            echoes += 1;
+        }
+        echoes
+    }
+}
+
+/// A number from 0 to `most`, each order of magnitude as often as the other.
+fn log_uniform(rng: &mut Rng, most: usize) -> usize {
+    let bits = most.ilog2() as usize + 1;
+    let limit = 2 << rng.below(bits);
+    rng.below(limit).min(most)
+}
