@@ -123,6 +123,33 @@ fn an_overflown_completion_queue_loses_neither_arrivals_nor_refused_sends() {
 }
 
 #[test]
+fn a_send_that_is_refused_while_completions_overflow_is_not_forgotten() {
+    let mut bed = Bed::new(&UringSettings {
+        receive_buffers: 1024,
+        receive_buffer_bytes: 64,
+        ..scarce_entries()
+    });
+    for round in 0..5 {
+        let (talker, reader) = (id(2 * round), id(2 * round + 1));
+        let mut peer = bed.connect(reader);
+        bed.turn();
+        let mut talking = Peer::connect(bed.address).unwrap();
+        let text = pattern(40_000, round);
+        talking.write_all(&text).unwrap();
+        bed.until("accept", |bed| !bed.accepted.is_empty());
+        // In one submission: first arrivals for which there is no room, then a send.
+        bed.driver.attach(talker, bed.accepted.pop_front().unwrap()).unwrap();
+        let sent = bed.fill(reader);
+        let mut arrived = Vec::new();
+        bed.until("all", |bed| {
+            read(&mut peer, &mut arrived);
+            arrived.len() >= sent.len() && bed.data(talker).len() >= text.len()
+        });
+        assert!(arrived == sent && bed.data(talker) == text, "{round}");
+    }
+}
+
+#[test]
 fn closed_connections_deliver_to_whoever_reads_and_are_bounded_in_number() {
     let mut bed = Bed::new(&UringSettings::default());
     let count = FAREWELLS as u32 + 4;
