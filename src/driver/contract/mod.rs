@@ -1,12 +1,13 @@
 //! What every driver promises, tried on each of them: one body, many worlds.
 //! Waits for conditions; the only number of turns is the one that says "never".
 
+mod of_kernel;
 mod worlds;
 
 use bytes::Bytes;
 
-use self::worlds::{Loopback, Sim, World};
-use super::{epoll::EpollDriver, uring::UringDriver, *};
+use self::worlds::{Sim, World};
+use super::*;
 
 /// Every body runs on every driver; on the simulator with these many seeds, of
 /// which the first is free of faults.
@@ -23,11 +24,18 @@ macro_rules! contract {
         mod sim {
             $(#[test] fn $body() { (0..super::SEEDS).for_each(super::$body::<super::Sim>); })*
         }
-        mod epoll {
-            $(#[test] fn $body() { super::$body::<super::Loopback<super::EpollDriver>>(0); })*
-        }
-        mod uring {
-            $(#[test] fn $body() { super::$body::<super::Loopback<super::UringDriver>>(0); })*
+        contract! { in epoll: Epoll; $($body,)* }
+        contract! { in uring: Uring; $($body,)* }
+        contract! { in uring_aloud: UringAloud; $($body,)* }
+        contract! { in uring_whole_buffers: UringWholeBuffers; $($body,)* }
+        contract! { in uring_plain: UringPlain; $($body,)* }
+        contract! { in uring_tiny: UringTiny; $($body,)* }
+    };
+    (in $world:ident: $kind:ident; $($body:ident,)*) => {
+        mod $world {
+            use super::worlds::{Loopback, $kind};
+
+            $(#[test] fn $body() { super::$body::<Loopback<$kind>>(0); })*
         }
     };
 }
@@ -39,6 +47,8 @@ contract! {
     what_was_done_is_sent_before_a_close,
     held_data_waits_while_sends_go_on,
     a_wait_returns_at_once_for_data_whose_hold_has_ended,
+    a_wait_returns_at_once_for_events_that_were_left_untaken,
+    a_batch_of_slices_of_every_size_arrives_whole,
     after_eof_sending_goes_on,
     a_reset_is_reported_once_and_ends_sending,
     a_reset_while_pending_is_gone_and_never_sent,
@@ -315,6 +325,54 @@ fn a_wait_returns_at_once_for_data_whose_hold_has_ended<W: World>(seed: u64) {
         // Nothing new comes that could end this.
         bench.turn_of(None);
     }
+}
+
+fn a_wait_returns_at_once_for_events_that_were_left_untaken<W: World>(seed: u64) {
+    let mut bench = Bench::<W>::new(seed);
+    let ids = [ID, OTHER, ConnId::new(0, 5, 1)];
+    let mut peers = ids.map(|id| bench.connect(id));
+    for peer in &mut peers {
+        bench.write_all(peer, &[7; 100]);
+        bench.world.finish(peer);
+    }
+    // One event of each turn is taken; nothing new comes that could end a wait.
+    let mut arrived = 0;
+    let mut ended = 0;
+    while ended < ids.len() {
+        bench.driver.wait(None).unwrap();
+        match bench.driver.next() {
+            Some(Event::Data(_, bytes)) => arrived += bytes.len(),
+            Some(Event::Gone(_, Gone::Eof)) => ended += 1,
+            None => {}
+            Some(_) => panic!("neither data nor an end"),
+        }
+    }
+    assert_eq!(arrived, 300);
+}
+
+fn a_batch_of_slices_of_every_size_arrives_whole<W: World>(seed: u64) {
+    let mut bench = Bench::<W>::new(seed);
+    let mut peer = bench.connect(ID);
+    let text = Bytes::from(pattern(STALLING_BYTES));
+    let mut sent: Vec<u8> = Vec::new();
+    let mut rng = super::sim::Rng::new(seed);
+    // How many slices, and how long they are at the most.
+    for (count, most) in [(1000, 8), (65, 200), (64, 4000), (1, STALLING_BYTES), (1000, 4000)] {
+        let batch = (0..count).map(|_| rng.piece(most)).map(|len| Slice::new(&text, 0..len));
+        let batch = batch.collect::<Vec<_>>();
+        sent.extend(batch.iter().flat_map(Slice::as_slice));
+        if bench.driver.send(ID, &batch) == Sending::Done {
+            continue;
+        }
+        let before = bench.count(ID, &Seen::Sent);
+        let mut read = Vec::new();
+        bench.until("sent", |bench| {
+            read.extend(bench.world.read(&mut peer).0);
+            bench.count(ID, &Seen::Sent) > before
+        });
+        assert!(sent.drain(..read.len()).eq(read));
+    }
+    assert!(bench.read_exactly(&mut peer, sent.len()) == sent);
 }
 
 fn after_eof_sending_goes_on<W: World>(seed: u64) {

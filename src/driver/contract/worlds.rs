@@ -1,6 +1,7 @@
 //! The worlds in which the contract is tried: how a peer acts on each driver.
 
 use std::{
+    fmt::Debug,
     io::{ErrorKind, Read, Write},
     marker::PhantomData,
     net::{SocketAddr, TcpListener, TcpStream},
@@ -91,47 +92,94 @@ impl World for Sim {
 }
 
 /// Real sockets over the loopback, with a driver of the kernel behind them.
-pub(super) struct Loopback<D>(SocketAddr, PhantomData<D>);
+pub(super) struct Loopback<K>(SocketAddr, PhantomData<K>);
 
-/// A driver of the kernel, with small buffers.
-pub(super) trait OfKernel: Driver + Sized {
+/// A driver of the kernel with some settings. All have small buffers.
+pub(super) trait OfKernel {
+    type Driver: Driver<Socket: Debug>;
     const FINDS_OUT_LATE: bool;
 
-    fn open(listener: TcpListener) -> Self;
+    fn open(listener: TcpListener, accept_batch: usize) -> Self::Driver;
+    /// How long a wait without limit would take now.
+    fn longest_wait(driver: &Self::Driver) -> Option<Duration>;
 }
 
-impl OfKernel for EpollDriver {
+pub(super) struct Epoll;
+
+impl OfKernel for Epoll {
+    type Driver = EpollDriver;
     const FINDS_OUT_LATE: bool = false;
 
-    fn open(listener: TcpListener) -> Self {
-        let settings = EpollSettings { receive_buffer_bytes: 4096, ..EpollSettings::default() };
-        Self::new(Some(listener), &settings).unwrap()
+    fn open(listener: TcpListener, accept_batch: usize) -> EpollDriver {
+        let settings =
+            EpollSettings { receive_buffer_bytes: 4096, accept_batch, ..EpollSettings::default() };
+        EpollDriver::new(Some(listener), &settings).unwrap()
+    }
+
+    fn longest_wait(driver: &EpollDriver) -> Option<Duration> {
+        driver.allowed_wait(None)
     }
 }
 
-impl OfKernel for UringDriver {
+/// Which `io_uring`: with how many entries and buffers, of how many bytes, whether
+/// sends are silent, and whether buffers are filled incrementally.
+pub(super) struct Of<
+    const ENTRIES: u32,
+    const BUFFERS: u16,
+    const BYTES: u32,
+    const SILENT: bool,
+    const INCREMENTAL: bool,
+>;
+
+pub(super) type Uring = Of<1024, 4, 4096, true, true>;
+/// Every send posts a completion.
+pub(super) type UringAloud = Of<1024, 4, 4096, false, true>;
+/// Every receive takes a buffer of its own.
+pub(super) type UringWholeBuffers = Of<1024, 4, 4096, true, false>;
+/// What an older kernel makes of it.
+pub(super) type UringPlain = Of<1024, 4, 4096, false, false>;
+/// Everything is always full.
+pub(super) type UringTiny = Of<2, 1, 64, true, true>;
+
+impl<const E: u32, const N: u16, const B: u32, const S: bool, const I: bool> OfKernel
+    for Of<E, N, B, S, I>
+{
+    type Driver = UringDriver;
     const FINDS_OUT_LATE: bool = true;
 
-    fn open(listener: TcpListener) -> Self {
+    fn open(listener: TcpListener, accept_batch: usize) -> UringDriver {
         let settings = UringSettings {
-            receive_buffers: 4,
-            receive_buffer_bytes: 4096,
-            ..UringSettings::default()
+            submission_entries: E,
+            receive_buffers: N,
+            receive_buffer_bytes: B,
+            accept_batch,
+            silent_sends: S,
+            incremental_buffers: I,
         };
-        Self::new(Some(listener), &settings).unwrap()
+        UringDriver::new(Some(listener), &settings).unwrap()
+    }
+
+    fn longest_wait(driver: &UringDriver) -> Option<Duration> {
+        driver.allowed_wait(None)
     }
 }
 
-impl<D: OfKernel> World for Loopback<D> {
-    type Driver = D;
-    type Peer = TcpStream;
-    const FINDS_OUT_LATE: bool = D::FINDS_OUT_LATE;
+/// A listener whose connections have small send buffers.
+pub(super) fn narrow_listener() -> (TcpListener, SocketAddr) {
+    let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 1, 64).unwrap().remove(0);
+    SockRef::from(&listener).set_send_buffer_size(SOCKET_BUFFER_BYTES).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
 
-    fn open(_: u64) -> (Self, D) {
-        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 1, 64).unwrap().remove(0);
-        SockRef::from(&listener).set_send_buffer_size(SOCKET_BUFFER_BYTES).unwrap();
-        let address = listener.local_addr().unwrap();
-        (Self(address, PhantomData), D::open(listener))
+impl<K: OfKernel> World for Loopback<K> {
+    type Driver = K::Driver;
+    type Peer = TcpStream;
+    const FINDS_OUT_LATE: bool = K::FINDS_OUT_LATE;
+
+    fn open(_: u64) -> (Self, K::Driver) {
+        let (listener, address) = narrow_listener();
+        (Self(address, PhantomData), K::open(listener, 128))
     }
 
     fn connect(&self) -> TcpStream {

@@ -144,7 +144,7 @@ impl EpollDriver {
     }
 
     /// The wait that `asked` may become: none while something is left to do.
-    fn allowed_wait(&self, asked: Option<Duration>) -> Option<Duration> {
+    pub(super) fn allowed_wait(&self, asked: Option<Duration>) -> Option<Duration> {
         if self.current.is_some() || !self.ready.is_empty() {
             return Some(Duration::ZERO);
         }

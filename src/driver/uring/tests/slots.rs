@@ -1,0 +1,131 @@
+//! Slots that change their tenants while the kernel is busy with the last one's
+//! operations.
+
+use super::*;
+
+#[test]
+fn what_comes_for_a_slots_last_tenant_is_never_its_heirs() {
+    let mut bed = Bed::new(&scarce_buffers());
+    let (mut rng, mut last_peer) = (Rng::new(5), None);
+    for generation in 1..=400 {
+        let tenant = ConnId::new(0, 0, generation);
+        let mark = generation as u8;
+        let mut peer = bed.connect(tenant);
+        write(&mut peer, &vec![mark; rng.piece(3_000)]);
+        if rng.chance(50) {
+            bed.driver.send(tenant, &[Slice::whole(&Bytes::from(vec![mark; 20]))]);
+        }
+        if rng.chance(50) {
+            // Some of it stays underway when the connection is closed.
+            let large = Bytes::from(vec![mark; STALLING_BYTES]);
+            while bed.send(tenant, &large) == Sending::Done && rng.chance(70) {}
+        }
+        for _ in 0..rng.below(3) {
+            bed.turn();
+        }
+        // The last one's peer reads, or leaves, while the heir is at work.
+        if let Some((mut peer, mark)) = last_peer.replace((peer, mark)) {
+            let mut arrived = Vec::new();
+            read(&mut peer, &mut arrived);
+            assert!(arrived.iter().all(|byte| *byte == mark));
+        }
+        bed.driver.close(tenant);
+    }
+    for (tenant, bytes) in &bed.data {
+        assert!(bytes.iter().all(|byte| *byte == tenant.generation() as u8), "{tenant:?}");
+    }
+    assert!(bed.data.len() > 50, "{}", bed.data.len());
+}
+
+/// Detaches a connection to which bytes come all the while; what of them has come
+/// before, with and behind the socket.
+fn detached(bed: &mut Bed, id: ConnId, text: &[u8], turns: usize) -> Vec<u8> {
+    let mut peer = bed.connect(id);
+    peer.set_nonblocking(false).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || text.chunks(777).for_each(|chunk| peer.write_all(chunk).unwrap()));
+        (0..turns).for_each(|_| bed.turn());
+        let mut all = bed.data(id).to_vec();
+        let mut detached = bed.driver.detach(id).unwrap();
+        all.extend(detached.unread);
+        detached.socket.read_to_end(&mut all).unwrap();
+        all
+    })
+}
+
+#[test]
+fn a_socket_that_is_detached_while_bytes_arrive_loses_none() {
+    for incremental_buffers in [true, false] {
+        let settings = UringSettings { incremental_buffers, ..scarce_buffers() };
+        for settings in [settings, UringSettings { incremental_buffers, ..Default::default() }] {
+            let mut bed = Bed::new(&settings);
+            for slot in 0..30 {
+                let text = pattern(300_000, slot);
+                let arrived = detached(&mut bed, id(slot), &text, slot as usize);
+                assert!(arrived == text, "{slot}");
+            }
+        }
+    }
+}
+
+/// A ring that takes a large text in more receives than the kernel makes at once.
+fn many_small_buffers() -> UringSettings {
+    UringSettings { receive_buffers: 1024, receive_buffer_bytes: 64, ..Default::default() }
+}
+
+#[test]
+fn a_socket_that_is_detached_at_once_loses_nothing() {
+    let mut bed = Bed::new(&many_small_buffers());
+    for slot in 0..20 {
+        let mut peer = Peer::connect(bed.address).unwrap();
+        let text = pattern(60_000, slot);
+        peer.write_all(&text).unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+        bed.until("accept", |bed| !bed.accepted.is_empty());
+        bed.driver.attach(id(slot), bed.accepted.pop_front().unwrap()).unwrap();
+        if slot % 2 == 0 {
+            bed.driver.ring.submit();
+        }
+        let mut detached = bed.driver.detach(id(slot)).unwrap();
+        detached.socket.read_to_end(&mut detached.unread).unwrap();
+        assert!(detached.unread == text, "{slot}");
+    }
+}
+
+#[test]
+fn a_connection_that_is_closed_at_once_ends_whatever_its_peer_has_sent() {
+    let mut bed = Bed::new(&many_small_buffers());
+    for slot in 0..20 {
+        let mut peer = Peer::connect(bed.address).unwrap();
+        peer.write_all(&pattern(60_000, slot)).unwrap();
+        peer.set_nonblocking(true).unwrap();
+        bed.until("accept", |bed| !bed.accepted.is_empty());
+        bed.driver.attach(id(slot), bed.accepted.pop_front().unwrap()).unwrap();
+        if slot % 2 == 0 {
+            bed.driver.ring.submit();
+        }
+        bed.driver.close(id(slot));
+        bed.until("end", |_| read(&mut peer, &mut Vec::new()));
+    }
+    assert!(bed.data.is_empty());
+}
+
+#[test]
+fn a_socket_that_is_detached_in_a_crowd_loses_nothing() {
+    let mut bed = Bed::new(&UringSettings::default());
+    let crowd = 2_000;
+    let mut peers = bed.connect_many(crowd);
+    bed.turn();
+    // The kernel has more to say of the others than it says at once.
+    for peer in &mut peers {
+        assert_eq!(write(peer, b"hello"), 5);
+    }
+    let last = crowd - 1;
+    let mut detached = bed.driver.detach(id(last)).unwrap();
+    let peer = &mut peers[last as usize];
+    assert_eq!(write(peer, b", world"), 7);
+    peer.shutdown(Shutdown::Write).unwrap();
+    bed.until("the others", |bed| (0..last).all(|slot| bed.data(id(slot)) == b"hello"));
+    detached.socket.read_to_end(&mut detached.unread).unwrap();
+    assert_eq!(detached.unread, b"hello, world");
+}
