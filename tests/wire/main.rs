@@ -17,3 +17,4 @@ mod pubsub;
 mod refusal;
 mod slow_readers;
 mod timeouts;
+mod torture;

@@ -72,6 +72,10 @@ const FAREWELLS: usize = if cfg!(test) { 16 } else { 4096 };
 /// each.
 const GATHERED: usize = 1 << 16;
 
+/// The most bytes that are gathered: what is lent should still lie in the core's
+/// own cache.
+const GATHERED_BYTES: usize = 128 << 10;
+
 /// How often a detaching connection's last completion is waited for.
 const DETACH_ROUNDS: usize = 100;
 
@@ -320,7 +324,10 @@ impl Driver for UringDriver {
         }
         self.settle();
         for _ in 0..GATHER_ROUNDS {
-            if !self.ring.has_more_to_gather() || self.ring.received() >= GATHERED {
+            if !self.ring.has_more_to_gather()
+                || self.ring.received() >= GATHERED
+                || self.ring.received_bytes() >= GATHERED_BYTES
+            {
                 break;
             }
             self.ring.enter(0, Some(Duration::ZERO))?;

@@ -102,6 +102,8 @@ pub(super) struct Ring {
     /// What lasting sends read, by the key in their `user_data`.
     lasting: Slab<(Tag, Bytes)>,
     received: VecDeque<(Tag, Received, bool)>,
+    /// Bytes of chunks that have not come back.
+    received_bytes: usize,
     completions: VecDeque<Completion>,
     /// Counts submissions.
     epoch: u32,
@@ -189,6 +191,7 @@ impl Ring {
             load: Load::new(),
             lasting: Slab::new(),
             received: VecDeque::new(),
+            received_bytes: 0,
             completions: VecDeque::new(),
             epoch: 0,
             answered_sends: 0,
@@ -442,6 +445,11 @@ impl Ring {
         self.received.len()
     }
 
+    /// Bytes that have arrived and are still in use.
+    pub(super) fn received_bytes(&self) -> usize {
+        self.received_bytes
+    }
+
     /// Takes all that arrived for `tag` out of the line.
     pub(super) fn take_received(&mut self, tag: Tag) -> Vec<(Received, bool)> {
         let mut taken = Vec::new();
@@ -462,13 +470,23 @@ impl Ring {
 
     /// Takes a chunk back.
     pub(super) fn put_back(&mut self, chunk: Chunk) {
+        self.received_bytes -= chunk.len();
         self.buffers.put_back(chunk);
     }
 
     /// Takes what the kernel has completed.
     fn reap(&mut self) {
         let Self {
-            kernel, buffers, load, lasting, received, completions, unwatched, woken, ..
+            kernel,
+            buffers,
+            load,
+            lasting,
+            received,
+            completions,
+            received_bytes,
+            unwatched,
+            woken,
+            ..
         } = self;
         for completed in kernel.completion() {
             let data = completed.user_data();
@@ -476,7 +494,11 @@ impl Ring {
             match data - rest {
                 RECEIVE => {
                     let goes_on = cqueue::more(completed.flags());
-                    received.push_back((Tag(rest), receive(buffers, &completed), goes_on));
+                    let what = receive(buffers, &completed);
+                    if let Received::Chunk(chunk) = &what {
+                        *received_bytes += chunk.len();
+                    }
+                    received.push_back((Tag(rest), what, goes_on));
                 }
                 SEND => {
                     self.answered_sends = self.answered_sends.wrapping_add(1);
