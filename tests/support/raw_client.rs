@@ -55,12 +55,6 @@ impl RawClient {
         Self::over(TcpStream::connect(address).expect("a connection"))
     }
 
-    /// The bare connection. Nothing that was received may be left unread.
-    pub(crate) fn into_stream(self) -> TcpStream {
-        assert!(self.received.is_empty());
-        self.stream
-    }
-
     /// Speaks over this connection.
     pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(GUARD)).expect("a time-out");

@@ -17,4 +17,3 @@ mod pubsub;
 mod refusal;
 mod slow_readers;
 mod timeouts;
-mod torture;
