@@ -19,12 +19,14 @@ use crate::support::request;
 const LONGEST: usize = 200 << 10;
 /// The most bytes that are written or read at once.
 const PIECE: usize = 64 << 10;
-/// The most passes in which nothing is read. Many last until the server can write
-/// no more.
+/// The most passes in which nothing is read.
 const PAUSE: usize = 300;
+/// The same for a long pause, which lasts until all that may be underway is: more
+/// than the socket of the server takes.
+const LONG_PAUSE: usize = 20_000;
 /// Bytes that may be underway, at the most: a peer that does not read fills its
 /// socket, but not what the server keeps for it.
-const UNDERWAY: usize = 4 << 20;
+const UNDERWAY: usize = 8 << 20;
 
 /// The smallest receive buffer, in bytes.
 const NARROWEST: usize = 16 << 10;
@@ -171,11 +173,14 @@ impl Talker {
     /// back with it; `None` if there was nothing to read.
     pub(crate) fn read(&mut self, texts: &Texts) -> Option<usize> {
         if self.pause > 0 {
+            // A long one has done what it is for once as much is underway as may be.
+            self.pause = if self.is_full() { self.pause.min(PAUSE) } else { self.pause };
             self.pause -= 1;
             return None;
         }
         if self.rng.below(100) == 0 {
-            self.pause = self.rng.below(PAUSE);
+            let most = if self.rng.chance(5) { LONG_PAUSE } else { PAUSE };
+            self.pause = self.rng.below(most);
         }
         let piece = 1 + log_uniform(&mut self.rng, PIECE - 1);
         let before = self.incoming.len();
