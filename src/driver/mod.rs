@@ -173,7 +173,8 @@ pub trait Driver {
 
     /// Forgets `id` and hands its socket out alive, to go on elsewhere. Bytes
     /// already lent are the caller's to hand along, as are those that come with
-    /// the socket. `None` if `id` is unknown.
+    /// the socket; bytes that were sent and have not left are lost, so it is for
+    /// connections that were not answered yet. `None` if `id` is unknown.
     fn detach(&mut self, id: ConnId) -> Option<Detached<Self::Socket>>;
 
     /// Whether nothing that was sent on connections which are closed by now is still

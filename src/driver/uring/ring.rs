@@ -174,6 +174,7 @@ pub(super) fn missing_operations(kernel: &IoUring) -> io::Result<Vec<&'static st
         ("ASYNC_CANCEL", opcode::AsyncCancel::CODE),
         ("CLOSE", opcode::Close::CODE),
         ("POLL_ADD", opcode::PollAdd::CODE),
+        ("TIMEOUT", opcode::Timeout::CODE),
     ];
     let missing = needed.into_iter().filter(|(_, code)| !probe.is_supported(*code));
     Ok(missing.map(|(name, _)| name).collect())
