@@ -155,6 +155,21 @@ pub trait Driver {
     /// anything new having to arrive.
     fn hold_data(&mut self, hold: bool);
 
+    /// While `hold` is set, nothing that the peer of `id` sends is lent: it stays with
+    /// the kernel, whose window fills and slows that peer down, and no other. Its
+    /// `Sent` comes as ever. The end of the stream comes behind the data that was
+    /// held back; a connection that fails is reported at once, and what it had sent
+    /// is dropped. Data that was held back is lent after the hold has ended, without
+    /// anything new having to arrive. No effect on an unknown `id`; a new connection
+    /// is not held.
+    fn hold(&mut self, id: ConnId, hold: bool);
+
+    /// Bytes that were given to [`Driver::send`] for `id` and that the peer's kernel
+    /// has not acknowledged yet: those with the driver and those in the socket's send
+    /// buffer. Asks the kernel, so it is for connections that seem to stand still. 0
+    /// for an unknown `id`.
+    fn unsent_bytes(&mut self, id: ConnId) -> usize;
+
     /// Takes all of `batch` to be sent in order on `id`.
     ///
     /// Must not be called while an earlier batch of `id` is pending (in debug

@@ -281,6 +281,12 @@ impl Driver for EpollDriver {
         self.held = hold;
     }
 
+    fn hold(&mut self, _id: ConnId, _hold: bool) {}
+
+    fn unsent_bytes(&mut self, _id: ConnId) -> usize {
+        0
+    }
+
     fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending {
         let Some(tenant) = self.table.tenant(id) else { return Sending::Done };
         debug_assert!(tenant.tail.is_none(), "a batch of {id:?} is still pending");

@@ -274,6 +274,12 @@ impl Driver for SimDriver {
         self.held = hold;
     }
 
+    fn hold(&mut self, _id: ConnId, _hold: bool) {}
+
+    fn unsent_bytes(&mut self, _id: ConnId) -> usize {
+        0
+    }
+
     fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending {
         let Some(peer) = self.peer(id) else { return Sending::Done };
         let mut world = self.net.lock();

@@ -355,6 +355,12 @@ impl Driver for UringDriver {
         self.held = hold;
     }
 
+    fn hold(&mut self, _id: ConnId, _hold: bool) {}
+
+    fn unsent_bytes(&mut self, _id: ConnId) -> usize {
+        0
+    }
+
     fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending {
         if batch.iter().all(Slice::is_empty) {
             return Sending::Done;
