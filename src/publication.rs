@@ -146,6 +146,13 @@ impl Publication {
         }
     }
 
+    /// Bytes of memory that it keeps, with the one frame that is made of most.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let data = self.data.bytes().len();
+        let frame = data + self.event.len() + 256;
+        size_of::<Self>() + self.event.len() + data + frame
+    }
+
     /// The frame in form `variant`, made by `encode` if no shard has made it
     /// yet. An empty frame means that this form has nothing to say.
     ///

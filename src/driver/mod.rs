@@ -192,6 +192,11 @@ pub trait Driver {
     /// connections that were not answered yet. `None` if `id` is unknown.
     fn detach(&mut self, id: ConnId) -> Option<Detached<Self::Socket>>;
 
+    /// Whether something that the peer of `id` sent has not been lent yet. Asks the
+    /// kernel, so it is for connections that seem to be dead. `false` for an unknown
+    /// `id`.
+    fn has_unread(&mut self, id: ConnId) -> bool;
+
     /// Whether nothing that was sent on connections which are closed by now is still
     /// with the driver: dropping the driver would lose it.
     fn has_sent_all(&mut self) -> bool;

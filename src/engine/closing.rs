@@ -30,6 +30,8 @@ impl Core {
                 connection.state = if lost { State::Finished } else { State::Closing };
                 self.note_reason(id.slot(), reason);
                 self.departures.push(id);
+                // Its Close frame may lie behind what is parked of it.
+                self.release(id);
             }
             _ if lost => {
                 connection.state = State::Finished;
@@ -150,6 +152,7 @@ impl Core {
         }
         let gone = self.connections.remove(id.slot() as usize);
         debug_assert!(gone.memberships.is_empty(), "{id:?} is removed, a member");
+        self.flow.held -= usize::from(gone.flags.held);
         self.process.admission.leave(gone.peer.address().ip(), gone.admitted);
         self.orders.push(Order::Close(id));
     }

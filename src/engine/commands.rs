@@ -4,6 +4,7 @@
 use super::{
     conn::Conn,
     connection::State,
+    flow::Deferred,
     handler::guard,
     message::Message,
     publish::{Outgoing, Target},
@@ -14,7 +15,9 @@ use crate::{
     id::ConnId,
 };
 
-/// A whole message arrived on an open connection.
+/// A whole message arrived on an open connection. If it publishes to members who
+/// have not taken what was published before, it must wait: the connection is held,
+/// and the message kept with it.
 pub(crate) fn on_message(engine: &mut ShardEngine, id: ConnId, incoming: Incoming<'_>) {
     let dialect = engine.core.connections[id.slot() as usize].dialect;
     let command = match dialect.parse(incoming) {
@@ -24,6 +27,14 @@ pub(crate) fn on_message(engine: &mut ShardEngine, id: ConnId, incoming: Incomin
             return;
         }
     };
+    if engine.core.is_pressed()
+        && let Some(target) = published_to(engine, &command)
+        && let Some(cause) = engine.core.pressure(id, target)
+    {
+        engine.core.hold(id, cause);
+        engine.core.defer(id, Deferred::of(incoming));
+        return;
+    }
     if !engine.app.message.is_empty() && !run_message_hooks(engine, id, &command) {
         return;
     }
@@ -32,6 +43,17 @@ pub(crate) fn on_message(engine: &mut ShardEngine, id: ConnId, incoming: Incomin
     } else if !run_handler(engine, id, &command) {
         run_built_in(engine, id, &command);
     }
+}
+
+/// Whom a built-in command sends to.
+fn published_to<'m>(engine: &ShardEngine, command: &'m Command<'_>) -> Option<Target<'m>> {
+    let target = match command {
+        Command::Publish { room, .. } => Target::Room(room),
+        Command::Broadcast { .. } => Target::Everyone,
+        _ => return None,
+    };
+    // What a handler of that name does is its own affair.
+    engine.app.event(Message::of(command).event()).is_none().then_some(target)
 }
 
 /// Returns whether the message may go on.
@@ -135,6 +157,6 @@ fn send(engine: &mut ShardEngine, id: ConnId, target: Target<'_>, data: Option<P
         except: None,
         key: None,
     };
-    engine.core.publish(target, &message);
+    engine.core.publish(id, target, &message);
     engine.core.return_user(id, user);
 }

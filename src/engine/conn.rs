@@ -9,6 +9,7 @@ use super::{
     connection::State,
     core::{Core, write_whole},
     disconnect::Disconnect,
+    flow::Cause,
     handler::{HandlerError, HandlerResult},
     info::ConnInfo,
     limits::SlowPolicy,
@@ -196,7 +197,11 @@ impl<'a> Conn<'a> {
             }
         } else if self.core.process.has_shard(to.shard()) {
             let letter = Letter { to, event: event.into(), data: to_data(data) };
-            self.core.outbound.push((1 << to.shard(), Mail::Send(Box::new(letter))));
+            self.core.post(1 << to.shard(), Mail::Send(Box::new(letter)), self.id);
+            let shards = 1 << to.shard();
+            if let Some((shard, why)) = self.core.windows.tight(shards, self.id) {
+                self.core.hold(self.id, Cause::Window(shard, why));
+            }
         }
     }
 
@@ -250,7 +255,7 @@ impl<'c> To<'c> {
             except,
             key,
         };
-        core.publish(target, &message);
+        core.publish(from, target, &message);
         core.return_user(from, user);
     }
 }

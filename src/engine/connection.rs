@@ -8,7 +8,10 @@ use bytes::Bytes;
 use serde_json::Value;
 use smallvec::SmallVec;
 
-use super::{admission::Admit, disconnect::Disconnect, lag::Lag, limits::SlowPolicy, timers::Tick};
+use super::{
+    admission::Admit, disconnect::Disconnect, flow::Parked, lag::Lag, limits::SlowPolicy,
+    timers::Tick,
+};
 use crate::{dialect::Dialect, proto::session::Session};
 
 /// Where a connection is in its life.
@@ -63,7 +66,8 @@ pub(crate) struct Connection {
     pub(crate) last_received: Tick,
     /// The tick of the one timer entry that counts.
     pub(crate) timer: Tick,
-    /// When the state must have changed (handshake, close).
+    /// When the state must have changed (handshake, close). While it is open: when
+    /// the ping that is out was sent.
     pub(crate) deadline: Tick,
     /// Milliseconds of Unix time at the accept.
     pub(crate) accepted_ms: u64,
@@ -94,6 +98,10 @@ pub(crate) struct Flags {
     pub(crate) awaited: bool,
     /// The sending side was closed.
     pub(crate) shut: bool,
+    /// Nothing more of it is looked at for now; see [`flow`](super::flow).
+    pub(crate) held: bool,
+    /// Its driver has been told not to read it.
+    pub(crate) paused: bool,
 }
 
 /// What only some connections have.
@@ -107,6 +115,8 @@ pub(crate) struct Extra {
     pub(crate) metadata: BTreeMap<Box<str>, Value>,
     /// Why it is being closed.
     pub(crate) reason: Option<Disconnect>,
+    /// While it is held: why, and what was read of it.
+    pub(crate) parked: Option<Box<Parked>>,
 }
 
 impl Connection {

@@ -12,13 +12,15 @@ use super::{
     connection::{Connection, Control, NONE},
     directory::Directory,
     disconnect::Disconnect,
+    flow::Flow,
     flush::own,
     lag::order_of_direct,
     limits::Limits,
-    mail::Mail,
+    mail::{Mail, Origin, Parcel},
     rooms::Rooms,
     stats::Stats,
     timers::{TICK_MS, Tick, Wheel},
+    windows::Windows,
 };
 use crate::{
     batch::Slice,
@@ -101,6 +103,8 @@ pub(crate) struct DirectRun {
     pub(crate) published: u64,
     pub(crate) start: usize,
     pub(crate) end: usize,
+    /// It answers what the connection itself sent.
+    pub(crate) own: bool,
     /// The connection's next run, or [`NONE`].
     pub(crate) next: u32,
 }
@@ -114,6 +118,8 @@ pub enum Order {
     Close(ConnId),
     /// Give it away alive, with the bytes that have been received of it.
     HandOff(ConnId, Vec<u8>),
+    /// Read it no more, or read it again.
+    Hold(ConnId, bool),
 }
 
 /// The state of one shard's engine.
@@ -121,7 +127,7 @@ pub(crate) struct Core {
     pub(crate) shard: u8,
     pub(crate) process: Arc<Process>,
     /// The process's, where no other shard's writes are near.
-    limits: Limits,
+    pub(crate) limits: Limits,
     pub(crate) now: Now,
     pub(crate) connections: Slab<Connection>,
     next_generation: u32,
@@ -135,13 +141,24 @@ pub(crate) struct Core {
     pub(crate) ready: Vec<u32>,
     /// Bytes appended to rooms' logs since the last flush.
     pub(crate) logged: usize,
-    /// Bytes appended to rooms' logs since all members of all rooms were last
-    /// given everything.
-    pub(crate) ungiven: usize,
+    /// Connections whose last batch has left and for which more may wait, in turn.
+    pub(crate) continuing: VecDeque<u32>,
+    /// What the flushes of this turn may still do, in sixteenths of a small send.
+    pub(crate) work_left: usize,
+    /// When rooms that wait for their members are looked at again.
+    pub(crate) look_again: Tick,
+    /// Who is not read for now.
+    pub(crate) flow: Flow,
+    /// The ways to the other shards.
+    pub(crate) windows: Windows,
+    /// Bytes of handles' mail that have been taken since this was last told.
+    pub(crate) handle_credit: usize,
+    /// The connection whose input is being looked at.
+    pub(crate) heard: Option<ConnId>,
     pub(crate) wheel: Wheel,
     pub(crate) stats: Stats,
     /// For other shards: a bit for each, and what they get.
-    pub(crate) outbound: Vec<(u64, Mail)>,
+    pub(crate) outbound: Vec<(u64, Parcel)>,
     pub(crate) orders: Vec<Order>,
     /// Whether handlers want to hear of joins and leaves.
     pub(crate) watch_rooms: bool,
@@ -155,6 +172,9 @@ pub(crate) struct Core {
     pub(crate) dead: Vec<ConnId>,
     /// Connections that the last flush found too slow.
     pub(crate) overdue: Vec<ConnId>,
+    /// Connections that made no progress or were silent for too long, as far as the
+    /// engine knows: the flush asks the driver.
+    pub(crate) suspects: Vec<ConnId>,
     pub(crate) draining: bool,
     /// The slot at which the next slice of a drain begins.
     pub(crate) drained_to: usize,
@@ -172,6 +192,8 @@ pub(crate) struct Move {
 
 impl Core {
     pub(crate) fn new(shard: u8, process: Arc<Process>, now: Now) -> Self {
+        let window = process.limits.window_of(process.shards);
+        let windows = Windows::new(process.shards, window);
         Self {
             shard,
             limits: process.limits.clone(),
@@ -185,7 +207,13 @@ impl Core {
             runs: Vec::new(),
             ready: Vec::new(),
             logged: 0,
-            ungiven: 0,
+            continuing: VecDeque::new(),
+            work_left: 0,
+            look_again: now.tick(),
+            flow: Flow::default(),
+            windows,
+            handle_credit: 0,
+            heard: None,
             wheel: Wheel::new(now.tick()),
             stats: Stats::default(),
             outbound: Vec::new(),
@@ -196,6 +224,7 @@ impl Core {
             departures: Vec::new(),
             dead: Vec::new(),
             overdue: Vec::new(),
+            suspects: Vec::new(),
             draining: false,
             drained_to: 0,
         }
@@ -258,6 +287,32 @@ impl Core {
         }
     }
 
+    /// Sends `mail` to other shards, one bit each, and charges `id` for it on each way.
+    pub(crate) fn post(&mut self, shards: u64, mail: Mail, id: ConnId) {
+        let parcel = mail.charged_to(Origin::Connection(id));
+        let mut left = shards;
+        while left != 0 {
+            self.windows.charge(left.trailing_zeros() as u8, id, parcel.bytes);
+            left &= left - 1;
+        }
+        self.outbound.push((shards, parcel));
+    }
+
+    /// What `origin` was charged for has been taken.
+    pub(crate) fn credit(&mut self, origin: Origin, bytes: u32) {
+        match origin {
+            Origin::Connection(id) => self.windows.taken(id, bytes),
+            Origin::Handle => self.handle_credit += bytes as usize,
+            Origin::Shard => {}
+        }
+    }
+
+    /// Asks `shard` to return credit at once.
+    pub(crate) fn ask_credit(&mut self, shard: u8) {
+        let parcel = Mail::AskCredit(self.shard).charged_to(Origin::Shard);
+        self.outbound.push((1 << shard, parcel));
+    }
+
     /// Bytes that wait for the flush.
     pub(crate) fn pending_bytes(&self) -> usize {
         self.direct.len() + self.logged
@@ -281,16 +336,18 @@ impl Core {
             return;
         }
         let published = self.sequence;
+        let own = self.heard.is_some_and(|heard| heard.slot() == slot);
         let connection = &mut self.connections[slot as usize];
         if let Some(last) = self.runs.get_mut(connection.direct_tail as usize)
             && last.end == start
             && last.published == published
+            && last.own == own
         {
             last.end = end;
             return;
         }
         let index = self.runs.len() as u32;
-        self.runs.push(DirectRun { published, start, end, next: NONE });
+        self.runs.push(DirectRun { published, start, end, own, next: NONE });
         match self.runs.get_mut(connection.direct_tail as usize) {
             Some(last) => last.next = index,
             None => connection.direct_head = index,
@@ -308,7 +365,8 @@ impl Core {
         while let Some(run) = self.runs.get(at as usize) {
             let bytes = own(&Slice::new(turn, run.start..run.end));
             let order = order_of_direct(run.published);
-            frames.push(super::lag::Queued { order, bytes, channel: None, key: None });
+            let own = run.own;
+            frames.push(super::lag::Queued { order, bytes, own, channel: None, key: None });
             at = run.next;
         }
         frames

@@ -7,6 +7,7 @@ use super::{
     connection::State,
     core::Core,
     disconnect::Disconnect,
+    flush::Outlet,
     timers::{TICK_MS, Tick, reached},
 };
 use crate::{id::ConnId, proto::frame::Opcode};
@@ -14,6 +15,14 @@ use crate::{id::ConnId, proto::frame::Opcode};
 fn ticks(wait: Duration) -> Tick {
     (wait.as_millis() as u64).div_ceil(TICK_MS).min(u64::from(u32::MAX / 4)) as Tick
 }
+
+/// How often in the time that a connection may go without progress the driver is
+/// asked whether there was any.
+pub(crate) const PROGRESS_LOOKS: u32 = 4;
+
+/// When a connection that is held or has unsent data is looked at again: its silence
+/// does not count meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Core {
     /// Handles one timer that came up at `tick`. An entry that does not count
@@ -25,17 +34,10 @@ impl Core {
             return;
         }
         connection.flags.timed = false;
-        let connection = &self.connections[id.slot() as usize];
-        let write_timeout = ticks(self.limits().write_timeout);
-        if let Some(lag) = connection.lag.as_ref().filter(|lag| lag.in_flight)
-            && reached(lag.since.wrapping_add(write_timeout), now)
-        {
-            if connection.state == State::Open {
-                self.stats.slow_disconnects += 1;
-            }
-            self.disconnect(id, Disconnect::Lost);
-            return;
+        if connection.is_blocked() {
+            self.suspects.push(id);
         }
+        let connection = &self.connections[id.slot() as usize];
         let next = match connection.state {
             State::Handshake => {
                 if reached(connection.deadline, now) {
@@ -54,14 +56,14 @@ impl Core {
                 awaited.then_some(connection.deadline)
             }
         };
-        self.reschedule(id, next, write_timeout);
+        self.reschedule(id, next);
     }
 
     /// Sets the next look: at `next`, or earlier if a batch is out.
-    fn reschedule(&mut self, id: ConnId, next: Option<Tick>, write_timeout: Tick) {
+    fn reschedule(&mut self, id: ConnId, next: Option<Tick>) {
         let Some(connection) = self.find(id) else { return };
-        let lag = connection.lag.as_ref().filter(|lag| lag.in_flight);
-        let write = lag.map(|lag| lag.since.wrapping_add(write_timeout));
+        let look = ticks(self.limits.write_timeout / PROGRESS_LOOKS).max(1);
+        let write = connection.is_blocked().then(|| self.now.tick().wrapping_add(look));
         let at = match (next, write) {
             (Some(next), Some(write)) if reached(write, next) => Some(write),
             (None, write) => write,
@@ -73,39 +75,93 @@ impl Core {
         }
     }
 
-    /// Pings or closes a quiet connection. Returns when to look again.
+    /// Pings a quiet connection, or suspects it to be dead. Returns when to look
+    /// again.
     fn heartbeat(&mut self, id: ConnId) -> Option<Tick> {
         let now = self.now.tick();
-        let (ping, pong) = (self.limits().ping_interval, self.limits().pong_timeout);
+        let (ping, pong) = (self.limits.ping_interval, self.limits.pong_timeout);
+        if ping.is_zero() && pong.is_zero() {
+            return None;
+        }
         let slot = id.slot();
         let connection = &mut self.connections[slot as usize];
-        let last = connection.last_received;
-        if !pong.is_zero() {
-            let dead = last.wrapping_add(ticks(pong));
-            if reached(dead, now) {
-                self.disconnect(id, Disconnect::NoPong);
-                return None;
-            }
+        // Nothing is read of it, or no ping can leave.
+        if connection.flags.held || connection.is_blocked() {
+            return Some(now.wrapping_add(ticks(LOOK_AGAIN)));
         }
-        let ping_at = last.wrapping_add(ticks(ping));
-        let due = !ping.is_zero() && reached(ping_at, now);
+        let ping_at = connection.last_received.wrapping_add(ticks(ping));
+        if !ping.is_zero() && !reached(ping_at, now) {
+            return Some(ping_at);
+        }
         // Without a pong time-out pings go on: they keep what lies between open.
-        if due && (!connection.flags.pinged || pong.is_zero()) {
+        if !ping.is_zero() && (!connection.flags.pinged || pong.is_zero()) {
             connection.flags.pinged = true;
+            connection.deadline = now;
             self.control(slot, Opcode::Ping, b"");
         }
-        match (ping.is_zero(), pong.is_zero()) {
-            (true, true) => None,
-            (false, _) if !due => Some(ping_at),
-            (_, false) => Some(last.wrapping_add(ticks(pong))),
-            (false, true) => Some(now.wrapping_add(ticks(ping))),
+        if pong.is_zero() {
+            return Some(now.wrapping_add(ticks(ping)));
+        }
+        let dead = self.dead_at(slot);
+        if reached(dead, now) {
+            self.suspects.push(id);
+            return Some(now.wrapping_add(ticks(LOOK_AGAIN)));
+        }
+        Some(dead)
+    }
+
+    /// When the silence of `slot` is too long: nothing has come for the pong time-out,
+    /// and our ping has been out for the time that it leaves for an answer.
+    fn dead_at(&self, slot: u32) -> Tick {
+        let connection = &self.connections[slot as usize];
+        let (ping, pong) = (ticks(self.limits.ping_interval), ticks(self.limits.pong_timeout));
+        let silent = connection.last_received.wrapping_add(pong);
+        if ping == 0 {
+            return silent;
+        }
+        let unanswered = connection.deadline.wrapping_add(pong.wrapping_sub(ping));
+        if reached(silent, unanswered) { unanswered } else { silent }
+    }
+
+    /// Asks the driver about connections that seem to stand still: one whose kernel
+    /// took nothing for the write time-out is lost; one that is silent is dead only if
+    /// its socket holds nothing unread. Comes in a flush: those that are dead are
+    /// noted.
+    pub(crate) fn judge_suspects(&mut self, outlet: &mut impl Outlet) {
+        for id in std::mem::take(&mut self.suspects) {
+            let now = self.now.tick();
+            let Some(connection) = self.find(id) else { continue };
+            if connection.is_blocked() {
+                self.judge_progress(id, outlet.unsent_bytes(id));
+            } else if connection.state == State::Open
+                && !connection.flags.held
+                && reached(self.dead_at(id.slot()), now)
+                && !outlet.has_unread(id)
+            {
+                self.disconnect(id, Disconnect::NoPong);
+            }
+        }
+    }
+
+    fn judge_progress(&mut self, id: ConnId, unsent: usize) {
+        let now = self.now.tick();
+        let timeout = ticks(self.limits.write_timeout);
+        let connection = &mut self.connections[id.slot() as usize];
+        let is_open = connection.state == State::Open;
+        let Some(lag) = &mut connection.lag else { return };
+        let before = std::mem::replace(&mut lag.unsent, unsent);
+        if unsent < before {
+            lag.since = now;
+        } else if reached(lag.since.wrapping_add(timeout), now) {
+            self.stats.slow_disconnects += u64::from(is_open);
+            self.disconnect(id, Disconnect::Lost);
         }
     }
 
     /// Starts the heartbeat of a connection that has just been opened.
     pub(crate) fn start_heartbeat(&mut self, id: ConnId) {
         let next = self.heartbeat(id);
-        self.reschedule(id, next, 0);
+        self.reschedule(id, next);
     }
 }
 

@@ -9,10 +9,12 @@ use bytes::{Bytes, BytesMut};
 use super::{
     connection::{Connection, NONE, State},
     core::{Core, Order},
+    deadlines::PROGRESS_LOOKS,
     gather::gather,
     lag::{Queued, order_of_publication},
-    limits::SlowPolicy,
-    room_log::Slices,
+    limits::{Limits, SlowPolicy},
+    room_log::{Cursor, Slices},
+    timers::{TICK_MS, Tick, reached},
 };
 use crate::{
     batch::{Sending, Slice},
@@ -23,7 +25,22 @@ use crate::{
 pub trait Outlet {
     /// See [`Driver::send`](crate::driver::Driver::send).
     fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending;
+
+    /// See [`Driver::unsent_bytes`](crate::driver::Driver::unsent_bytes).
+    fn unsent_bytes(&mut self, id: ConnId) -> usize;
+
+    /// See [`Driver::has_unread`](crate::driver::Driver::has_unread).
+    fn has_unread(&mut self, id: ConnId) -> bool;
 }
+
+/// What a small send counts as work; a look at a member counts 1.
+const WORK_PER_SEND: usize = 16;
+
+/// Bytes of a send that count as much as a look.
+const BYTES_PER_WORK: usize = 1024;
+
+/// [`Limits::PACE_MS`] in ticks.
+const PACE_TICKS: Tick = (Limits::PACE_MS / TICK_MS) as Tick;
 
 /// A turn's buffer of direct sends is not kept above this size.
 const KEPT_DIRECT_BYTES: usize = 1024 * 1024;
@@ -35,8 +52,8 @@ impl Core {
         self.pending_bytes() >= 256 * 1024
     }
 
-    /// Sends what is waiting, to at most `sends_per_turn` members of rooms.
-    /// Returns whether something is left for the next turn.
+    /// Sends what is waiting, as far as this turn's work goes. Returns whether
+    /// something is left for the next turn.
     pub(crate) fn flush(&mut self, outlet: &mut impl Outlet) -> bool {
         let turn = self.direct.split().freeze();
         let mut ready = std::mem::take(&mut self.ready);
@@ -57,37 +74,49 @@ impl Core {
             self.direct = BytesMut::with_capacity(16 * 1024);
         }
         self.logged = 0;
-        let mut budget = self.limits().sends_per_turn;
-        // Each channel once at the most. One that used up the budget goes to the
-        // end of the line, so that a small room waits for one slice of a large
-        // one and no more.
+        self.go_on(outlet);
+        // Each channel once at the most. One that used up the work goes to the end
+        // of the line, so that a small room waits for one slice of a large one and no
+        // more.
         for _ in 0..self.rooms.dirty.len() {
-            if budget == 0 {
+            if self.work_left == 0 {
                 break;
             }
             let Some(channel) = self.rooms.dirty.pop_front() else { break };
-            if !self.pass(channel, outlet, &mut budget) {
+            if !self.pass(channel, outlet) {
                 self.rooms.dirty.push_back(channel);
             }
         }
-        if self.rooms.dirty.is_empty() {
-            self.ungiven = 0;
-        }
-        !self.rooms.dirty.is_empty()
+        !self.rooms.dirty.is_empty() || !self.continuing.is_empty()
     }
 
-    /// Whether so much is published that is still to be given to members that no
-    /// more should be taken in before it is: else members that take everything
-    /// they are offered would be counted as slow because they were offered
-    /// nothing.
-    pub(crate) fn must_catch_up(&self) -> bool {
-        !self.rooms.dirty.is_empty()
-            && self.ungiven >= (self.limits().queue_bytes / 4).min(256 * 1024)
+    /// A turn begins: this is what its flushes may do.
+    pub(crate) fn begin_work(&mut self) {
+        self.work_left = self.limits.sends_per_turn * WORK_PER_SEND;
+    }
+
+    /// Counts work that was done.
+    fn worked(&mut self, work: usize) {
+        self.work_left = self.work_left.saturating_sub(work);
+    }
+
+    /// Sends more to connections whose last batch has left, with at most half of the
+    /// work that is left: the rooms' members have the other.
+    fn go_on(&mut self, outlet: &mut impl Outlet) {
+        let kept = if self.rooms.dirty.is_empty() { 0 } else { self.work_left / 2 };
+        let none = Bytes::new();
+        for _ in 0..self.continuing.len() {
+            if self.work_left <= kept {
+                break;
+            }
+            let Some(slot) = self.continuing.pop_front() else { break };
+            self.serve(slot, &none, outlet);
+        }
     }
 
     /// Goes on with the channel's members. Returns whether all have been given
     /// everything.
-    fn pass(&mut self, index: u32, outlet: &mut impl Outlet, budget: &mut usize) -> bool {
+    fn pass(&mut self, index: u32, outlet: &mut impl Outlet) -> bool {
         // Whoever has only this channel's entries coming needs no merging.
         let alone = self.rooms.dirty.is_empty();
         let channel = self.rooms.channel_mut(index);
@@ -97,24 +126,25 @@ impl Core {
             channel.pass_end = end;
             channel.lowest = end;
             channel.behind = 0;
+            channel.paced = 0;
         }
         let none = Bytes::new();
         while let Some(member) = self.rooms.channel(index).members.get(self.position(index)) {
-            if member.cursor != end {
-                if *budget == 0 {
-                    return false;
-                }
-                *budget -= 1;
-                let slot = member.slot;
-                if !(alone && self.serve_simply(index, slot, outlet)) {
-                    self.serve(slot, &none, outlet);
-                }
+            if self.work_left == 0 {
+                return false;
             }
+            self.work_left -= 1;
+            let (slot, lacks) = (member.slot, member.cursor != end);
+            if lacks && !(alone && self.serve_simply(index, slot, outlet)) {
+                self.serve(slot, &none, outlet);
+            }
+            let paced = lacks && self.is_paced(slot);
             let channel = self.rooms.channel_mut(index);
             let cursor = channel.members[channel.passed as usize].cursor;
             channel.passed += 1;
             if cursor != end {
                 channel.behind += 1;
+                channel.paced += u32::from(paced);
             }
             if channel.log.behind(cursor) > channel.log.behind(channel.lowest) {
                 channel.lowest = cursor;
@@ -127,13 +157,28 @@ impl Core {
         self.rooms.channel(channel).passed as usize
     }
 
-    /// Everybody has been passed: forgets what everybody has. Returns whether
-    /// nothing came in since the pass began.
+    /// Whether a connection that is behind has taken something of late.
+    fn is_paced(&self, slot: u32) -> bool {
+        let lag = self.connections[slot as usize].lag.as_ref();
+        lag.is_some_and(|lag| self.now.tick().wrapping_sub(lag.since) <= PACE_TICKS)
+    }
+
+    /// Everybody has been passed: forgets what everybody has, and credits what most
+    /// have. Returns whether nothing came in since the pass began.
     fn finish_pass(&mut self, index: u32) -> bool {
         let channel = self.rooms.channel_mut(index);
         channel.passed = 0;
-        channel.log.trim(channel.lowest);
-        if channel.pass_end != channel.log.end() {
+        let lagging = channel.paced as usize * 4 > channel.members.len();
+        let was_lagging = std::mem::replace(&mut channel.is_lagging, lagging);
+        let (lowest, pass_end) = (channel.lowest, channel.pass_end);
+        if !lagging {
+            self.settle_channel(index, pass_end);
+        } else if !was_lagging {
+            self.rooms.lagging.push(index);
+        }
+        let channel = self.rooms.channel_mut(index);
+        channel.log.trim(lowest);
+        if pass_end != channel.log.end() {
             return false;
         }
         channel.dirty = false;
@@ -141,6 +186,47 @@ impl Core {
             self.rooms.unequip(index);
         }
         true
+    }
+
+    /// Most members have the log up to `cursor`: whoever was charged for it is
+    /// credited, and publishers that were held may go on.
+    fn settle_channel(&mut self, index: u32, cursor: Cursor) {
+        let relieved = self.rooms.settle(index, cursor, &self.limits);
+        while let Some(owed) = self.rooms.take_owed(index) {
+            self.credit(owed.origin, owed.bytes);
+        }
+        if relieved {
+            self.flow.relieve(index);
+        }
+    }
+
+    /// Looks again at channels most of whose members were behind: those that have
+    /// taken nothing since do not slow their publishers down any more.
+    pub(crate) fn look_at_lagging(&mut self) {
+        if self.rooms.lagging.is_empty() || !reached(self.look_again, self.now.tick()) {
+            return;
+        }
+        self.look_again = self.now.tick().wrapping_add(PACE_TICKS / 4);
+        let rooms = &mut self.rooms;
+        let mut lagging = std::mem::take(&mut rooms.lagging);
+        lagging.retain(|channel| {
+            let is_lagging = rooms.channel(*channel).is_lagging;
+            if is_lagging {
+                rooms.mark_dirty(*channel);
+            }
+            is_lagging
+        });
+        self.rooms.lagging = lagging;
+    }
+
+    /// When that is due.
+    pub(crate) fn next_look_at_lagging(&self) -> Option<std::time::Duration> {
+        if self.rooms.lagging.is_empty() {
+            return None;
+        }
+        let ticks = self.look_again.wrapping_sub(self.now.tick());
+        let ticks = if ticks > u32::MAX / 2 { 1 } else { ticks.max(1) };
+        Some(std::time::Duration::from_millis(u64::from(ticks) * TICK_MS))
     }
 
     /// Sends the member at the pass's position what it lacks of this channel, if
@@ -169,7 +255,7 @@ impl Core {
         drop(slices);
         self.stats.deliveries += u64::from(channel.log.behind(cursor));
         channel.members[position].cursor = end;
-        self.sent(slot, bytes, sending);
+        self.sent(slot, bytes, 1, sending);
         true
     }
 
@@ -195,13 +281,15 @@ impl Core {
                 break;
             }
             let sending = outlet.send(id, &gathered.slices);
+            let slices = gathered.slices.len();
             let taken = gathered.taken();
             let bytes = taken.bytes;
             self.apply(slot, taken);
-            self.sent(slot, bytes, sending);
+            self.sent(slot, bytes, slices, sending);
             if sending == Sending::Pending {
                 self.put_aside(slot, turn);
                 self.check_budget(slot);
+                self.release_if_answered(id);
                 return;
             }
             // A batch that is not full was all there is.
@@ -228,8 +316,9 @@ impl Core {
         }
         if bytes > 0 {
             let sending = outlet.send(id, &slices);
+            let count = slices.len();
             drop(slices);
-            self.sent(slot, bytes, sending);
+            self.sent(slot, bytes, count, sending);
             if sending == Sending::Pending {
                 return;
             }
@@ -243,6 +332,10 @@ impl Core {
         debug_assert!(connection.lag.as_ref().is_none_or(|lag| lag.is_empty()));
         connection.lag = None;
         connection.flags.excepted = false;
+        if connection.flags.held {
+            self.release_if_answered(id);
+        }
+        let connection = &mut self.connections[slot as usize];
         match connection.state {
             State::Handshake | State::Open => {}
             State::Closing => self.await_the_end(slot),
@@ -280,7 +373,8 @@ impl Core {
     }
 
     /// Counts a batch and, if the driver still has it, blocks the connection.
-    fn sent(&mut self, slot: u32, bytes: usize, sending: Sending) {
+    fn sent(&mut self, slot: u32, bytes: usize, slices: usize, sending: Sending) {
+        self.worked(WORK_PER_SEND + slices + bytes / BYTES_PER_WORK);
         self.stats.sends += 1;
         self.stats.bytes_sent += bytes as u64;
         if sending == Sending::Pending {
@@ -288,7 +382,8 @@ impl Core {
             let lag = self.connections[slot as usize].lag();
             lag.in_flight = true;
             lag.since = now;
-            let at = self.tick_after(self.limits().write_timeout);
+            lag.unsent = 0;
+            let at = self.tick_after(self.limits().write_timeout / PROGRESS_LOOKS);
             self.schedule_by(slot, at);
         }
     }
@@ -306,11 +401,14 @@ impl Core {
     /// Applies the policy to a blocked connection for which too much waits.
     fn check_budget(&mut self, slot: u32) {
         let connection = &self.connections[slot as usize];
-        let mut waiting = connection.lag.as_ref().map_or(0, |lag| lag.bytes());
+        let lag = connection.lag.as_ref();
+        let mut waiting = lag.map_or(0, |lag| lag.bytes() - lag.own_bytes());
         for membership in &connection.memberships {
             let channel = self.rooms.channel(membership.channel);
             let cursor = channel.members[membership.position as usize].cursor;
-            waiting += channel.log.bytes_behind(cursor);
+            // What most members have not taken either makes nobody a slow reader.
+            let behind = channel.settled.saturating_sub(channel.log.offset_of(cursor));
+            waiting += behind as usize;
         }
         let budget = self.limits().queue_bytes;
         if waiting <= budget || connection.state != State::Open {
@@ -354,6 +452,7 @@ impl Core {
                 frames.extend(slices.iter().map(|slice| Queued {
                     order,
                     bytes: own(slice),
+                    own: false,
                     channel: Some(serial),
                     key: key.clone(),
                 }));

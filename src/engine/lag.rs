@@ -30,6 +30,8 @@ pub(crate) fn order_of_direct(published: u64) -> Order {
 pub(crate) struct Queued {
     pub(crate) order: Order,
     pub(crate) bytes: Bytes,
+    /// It answers what the connection itself sent.
+    pub(crate) own: bool,
     /// The serial number of the channel that it was published in, `None` for a
     /// direct send.
     pub(crate) channel: Option<u64>,
@@ -41,11 +43,14 @@ pub(crate) struct Queued {
 pub(crate) struct Lag {
     /// A batch is with the driver.
     pub(crate) in_flight: bool,
-    /// Since when.
+    /// When something of it last left, as far as is known.
     pub(crate) since: Tick,
+    /// Bytes that were unsent when the driver was last asked; 0 before.
+    pub(crate) unsent: usize,
     /// In ascending order.
     queue: VecDeque<Queued>,
     bytes: usize,
+    own_bytes: usize,
     pong: Option<Bytes>,
     ping: Option<Bytes>,
     close: Option<Bytes>,
@@ -55,6 +60,11 @@ impl Lag {
     /// Bytes that wait here, control frames not counted (at most 400).
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Those of them that answer what the connection itself sent.
+    pub(crate) fn own_bytes(&self) -> usize {
+        self.own_bytes
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -69,6 +79,7 @@ impl Lag {
     pub(crate) fn sent(&mut self, count: usize) {
         for gone in self.queue.drain(..count) {
             self.bytes -= gone.bytes.len();
+            self.own_bytes -= if gone.own { gone.bytes.len() } else { 0 };
         }
     }
 
@@ -78,6 +89,7 @@ impl Lag {
         let mut sorted = true;
         for frame in frames {
             self.bytes += frame.bytes.len();
+            self.own_bytes += if frame.own { frame.bytes.len() } else { 0 };
             sorted &= self.queue.back().is_none_or(|last| last.order <= frame.order);
             self.queue.push_back(frame);
         }
@@ -104,7 +116,7 @@ impl Lag {
 
     /// Throws away all data. Returns how many frames.
     pub(crate) fn clear(&mut self) -> usize {
-        self.bytes = 0;
+        (self.bytes, self.own_bytes) = (0, 0);
         let count = self.queue.len();
         self.queue = VecDeque::new();
         count
@@ -164,7 +176,7 @@ mod tests {
 
     fn frame(order: Order, channel: Option<u64>, key: Option<&str>) -> Queued {
         let bytes = Bytes::from(format!("{order:04}"));
-        Queued { order, bytes, channel, key: key.map(Into::into) }
+        Queued { order, bytes, own: false, channel, key: key.map(Into::into) }
     }
 
     fn orders(lag: &Lag) -> Vec<Order> {

@@ -68,13 +68,28 @@ pub struct Limits {
     /// fill a socket's buffer, small enough that what can no longer be dropped
     /// or conflated is little.
     pub batch_bytes: usize,
-    /// Bytes that the messages of one read (at most 256 KiB) may cause to be sent,
-    /// to their own connection and to rooms, counted once for each room. Default
-    /// 16 MiB; above it the connection is closed as a slow one: nothing else
-    /// bounds what handlers answer to thousands of tiny messages at once.
-    pub answer_bytes: usize,
-    /// How long one batch may take to leave. Default 10 s (the seed's
-    /// `write_wait`); then the connection is dropped.
+    /// Bytes published into one room that may wait for its members before whoever
+    /// publishes into it is not read any more. Default 256 KiB, and never more than
+    /// a quarter of [`Limits::queue_bytes`]: enough to keep a flush of large batches
+    /// busy, small enough to lie in the core's own cache.
+    pub room_share_bytes: usize,
+    /// Bytes that may wait for members in all rooms of a shard together before the
+    /// share of each room shrinks to a quarter of what is left, and at the least to
+    /// [`Limits::LEAST_ROOM_SHARE_BYTES`]. Default 4 MiB: one publisher in a hundred
+    /// rooms must not keep more waiting than sixteen in one room each.
+    pub shard_share_bytes: usize,
+    /// Bytes on their way to one shard from all others, counted until the receiving
+    /// shard's members have taken them: each other shard has an equal part of it, and
+    /// of at least [`Limits::LEAST_WINDOW_BYTES`]. One connection may use an eighth of
+    /// what is free. Default 4 MiB: a millisecond of what one core copies.
+    pub window_bytes: usize,
+    /// Bytes on the way from all handles to one shard, counted in the same way.
+    /// Above it a handle answers [`Busy`](crate::shard::SendError::Busy). Default
+    /// 8 MiB.
+    pub handle_window_bytes: usize,
+    /// How long a connection with unsent data may make no progress at all, as its
+    /// driver and the kernel see it. Default 10 s (the seed's `write_wait`); then it
+    /// is dropped.
     pub write_timeout: Duration,
     /// A ping is sent to a connection from which nothing came for so long.
     /// Default 54 s (the seed's `ping_interval`). Zero: never.
@@ -106,12 +121,6 @@ pub struct Limits {
     /// that whoever wants to keep a load balancer from asking for the health must
     /// keep connecting.
     pub refusals_at_once: usize,
-    /// Messages that may wait in one shard's mailbox. Default 16,384: at 100,000
-    /// publications a second, 160 ms of a stalled shard.
-    pub mailbox_messages: usize,
-    /// Messages that may wait at the sender for a full mailbox. Default 65,536;
-    /// above it they are dropped and counted.
-    pub overflow_messages: usize,
     /// Mails that a shard takes in before it looks at its sockets again. Default
     /// 16,384, the whole mailbox, so that what was sent to this shard before a
     /// client's bytes arrived is known when they are read.
@@ -119,8 +128,12 @@ pub struct Limits {
     /// Events of the driver that a shard takes in before it flushes. Default
     /// 4,096: four reads of each of the 1,024 sockets that one wait reports.
     pub events_per_turn: usize,
-    /// Members to which one flush may send from its rooms' logs before the sockets
-    /// are read again. Default 512: about 2 ms at 4 µs a send.
+    /// Received bytes that a shard takes in before it flushes. Default 2 MiB: about
+    /// 10 ms of tiny messages, which is what a stranger may have to wait.
+    pub received_bytes_per_turn: usize,
+    /// Small sends that a turn may make from rooms' logs and queues before the
+    /// sockets are read again; a member that is only looked at counts a sixteenth, a
+    /// send of 16 KiB twice. Default 512: about 2 ms at 4 µs a send.
     pub sends_per_turn: usize,
     /// Timers that a turn handles. Default 4,096.
     pub timers_per_turn: usize,
@@ -138,7 +151,10 @@ impl Default for Limits {
             queue_bytes: 1024 * 1024,
             slow_policy: SlowPolicy::Close,
             batch_bytes: 256 * 1024,
-            answer_bytes: 16 * 1024 * 1024,
+            room_share_bytes: 256 * 1024,
+            shard_share_bytes: 4 * 1024 * 1024,
+            window_bytes: 4 * 1024 * 1024,
+            handle_window_bytes: 8 * 1024 * 1024,
             write_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(54),
             pong_timeout: Duration::from_secs(60),
@@ -149,10 +165,9 @@ impl Default for Limits {
             connections: 1_000_000,
             connections_per_address: 65_536,
             refusals_at_once: 256,
-            mailbox_messages: 16_384,
-            overflow_messages: 65_536,
             mails_per_turn: 16_384,
             events_per_turn: 4096,
+            received_bytes_per_turn: 2 * 1024 * 1024,
             sends_per_turn: 512,
             timers_per_turn: 4096,
             drain_timeout: Duration::from_secs(30),
@@ -172,12 +187,41 @@ impl Limits {
     /// The most shards: a room's set of shards is one 64-bit word.
     pub const SHARDS: usize = 64;
 
+    /// The least window from one shard to another, in bytes: 256 KiB, one flush.
+    pub const LEAST_WINDOW_BYTES: usize = 256 * 1024;
+
+    /// The least share of a room, in bytes; see [`Limits::shard_share_bytes`].
+    pub const LEAST_ROOM_SHARE_BYTES: usize = 16 * 1024;
+
+    /// For so long, in milliseconds, a member that does not take its messages slows
+    /// down whoever publishes into its rooms, if most members are like it. One that
+    /// has taken nothing for longer is left behind. 1 s: a reader of 256 KiB/s counts
+    /// as reading.
+    pub const PACE_MS: u64 = 1000;
+
+    /// A gap between two turns beyond what the shard meant to sleep, in
+    /// milliseconds, above which the process stood still (SIGSTOP, a paused or
+    /// migrated machine): all deadlines move by it. 1 s.
+    pub const STANDSTILL_MS: u64 = 1000;
+
+    /// Bytes on the way from one shard to another, if there are so many shards.
+    pub(crate) fn window_of(&self, shards: usize) -> usize {
+        let part = self.window_bytes / shards.saturating_sub(1).max(1);
+        part.max(Self::LEAST_WINDOW_BYTES.min(self.window_bytes))
+    }
+
+    /// Bytes that wait for members in a room before its publishers are held, when
+    /// little waits in other rooms.
+    pub(crate) fn room_share(&self) -> usize {
+        self.room_share_bytes.min(self.queue_bytes / 4).max(1)
+    }
+
     /// What is wrong with these limits together, if anything.
     ///
     /// # Errors
     /// A sentence that names the offending values.
     pub fn check(&self) -> Result<(), String> {
-        let positive: [(&str, usize); 13] = [
+        let positive: [(&str, usize); 17] = [
             ("head_bytes", self.head_bytes),
             ("message_bytes", self.message_bytes),
             ("frames_per_message", self.frames_per_message as usize),
@@ -188,7 +232,11 @@ impl Limits {
             ("name_bytes", self.name_bytes),
             ("connections", self.connections),
             ("connections_per_address", self.connections_per_address),
-            ("mailbox_messages", self.mailbox_messages),
+            ("room_share_bytes", self.room_share_bytes),
+            ("shard_share_bytes", self.shard_share_bytes),
+            ("window_bytes", self.window_bytes),
+            ("handle_window_bytes", self.handle_window_bytes),
+            ("received_bytes_per_turn", self.received_bytes_per_turn),
             ("mails_per_turn", self.mails_per_turn),
             ("events_per_turn", self.events_per_turn),
         ];

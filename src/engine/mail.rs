@@ -1,4 +1,4 @@
-//! What reaches a shard from other threads.
+//! What reaches a shard from other threads, and who is charged for it on the way.
 
 use std::sync::Arc;
 
@@ -25,6 +25,32 @@ pub(crate) enum Mail {
     Leave(ConnId, Box<str>),
     /// Answer a question.
     Ask(Question),
+    /// The shard that sends this has taken so many bytes of what was charged to
+    /// these connections of the receiver.
+    Credit(u8, Vec<(ConnId, u32)>),
+    /// A connection of that shard waits for credit: return it at once from now on,
+    /// until nothing is owed.
+    AskCredit(u8),
+}
+
+/// Who is charged for what is on its way to a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A connection of another shard.
+    Connection(ConnId),
+    /// All handles together.
+    Handle,
+    /// Nobody: what shards tell each other about the way between them.
+    Shard,
+}
+
+/// A mail with what it costs until it has been taken.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) mail: Mail,
+    pub(crate) origin: Origin,
+    /// What is charged, as [`Mail::bytes`] says.
+    pub(crate) bytes: u32,
 }
 
 /// A message for one connection.
@@ -36,12 +62,33 @@ pub(crate) struct Letter {
 }
 
 impl Mail {
+    /// Bytes of memory that it keeps alive, about.
+    pub(crate) fn bytes(&self) -> u32 {
+        let more = match self {
+            Self::Publish(publication) => publication.kept_bytes(),
+            Self::Send(letter) => {
+                size_of::<Letter>() + letter.event.len() + letter.data.bytes().len()
+            }
+            Self::Join(_, room) | Self::Leave(_, room) => room.len(),
+            Self::Close(_, reason) => reason.reason().len(),
+            Self::Ask(_) => 256,
+            Self::Credit(..) | Self::AskCredit(_) => 0,
+        };
+        (size_of::<Parcel>() + more).min(u32::MAX as usize) as u32
+    }
+
     /// The same mail for another shard; only what many shards can get has one.
     pub(crate) fn for_another(&self) -> Option<Self> {
         match self {
             Self::Publish(publication) => Some(Self::Publish(Arc::clone(publication))),
             _ => None,
         }
+    }
+
+    /// With its cost, charged to `origin`.
+    pub(crate) fn charged_to(self, origin: Origin) -> Parcel {
+        let bytes = self.bytes();
+        Parcel { mail: self, origin, bytes }
     }
 }
 
@@ -54,6 +101,10 @@ impl std::fmt::Debug for Mail {
             Self::Join(id, room) => f.debug_tuple("Join").field(id).field(room).finish(),
             Self::Leave(id, room) => f.debug_tuple("Leave").field(id).field(room).finish(),
             Self::Ask(_) => f.write_str("Ask"),
+            Self::Credit(from, credits) => {
+                f.debug_tuple("Credit").field(from).field(&credits.len()).finish()
+            }
+            Self::AskCredit(from) => f.debug_tuple("AskCredit").field(from).finish(),
         }
     }
 }

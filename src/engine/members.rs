@@ -8,6 +8,7 @@ use super::{
     core::{Core, Move},
     directory::{Shared, Space},
     publish::Target,
+    rooms::Reclaimed,
 };
 use crate::{dialect::Refusal, id::ConnId};
 
@@ -136,7 +137,15 @@ impl Core {
                 other.position = position;
             }
         });
-        let gone = self.rooms.reclaim(channel).is_some();
+        let mut owed = Vec::new();
+        let reclaimed = self.rooms.reclaim(channel, &mut owed);
+        for owed in owed {
+            self.credit(owed.origin, owed.bytes);
+        }
+        if reclaimed != Reclaimed::Nothing {
+            self.flow.forget(channel);
+        }
+        let gone = reclaimed == Reclaimed::Room;
         if shared.space != Space::Everyone {
             if gone {
                 self.process.directory.exit(&shared, self.shard);

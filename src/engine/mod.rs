@@ -20,6 +20,7 @@ mod core;
 mod deadlines;
 mod directory;
 mod disconnect;
+mod flow;
 mod flush;
 mod gather;
 mod handler;
@@ -38,6 +39,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod windows;
 
 pub use conn::{Conn, To};
 pub use core::{Now, Order};
@@ -53,4 +55,4 @@ pub use stats::Stats;
 pub(crate) use core::Process;
 pub(crate) use directory::Space;
 pub(crate) use handler::App;
-pub(crate) use mail::{Letter, Mail};
+pub(crate) use mail::{Letter, Mail, Origin, Parcel};

@@ -9,8 +9,9 @@ use bytes::{Bytes, BytesMut};
 use super::{
     core::{Core, write_frame},
     directory::Space,
+    flow::Cause,
     limits::Limits,
-    mail::Mail,
+    mail::{Mail, Origin},
     room_log::NOBODY,
 };
 use crate::{
@@ -73,8 +74,9 @@ pub(crate) struct Outgoing<'a> {
 }
 
 impl Core {
-    /// Publishes to all members, on this shard and the others.
-    pub(crate) fn publish(&mut self, target: Target<'_>, message: &Outgoing<'_>) {
+    /// Publishes for `id` to all members, on this shard and the others. If that is
+    /// more than they can take, `id` is held.
+    pub(crate) fn publish(&mut self, id: ConnId, target: Target<'_>, message: &Outgoing<'_>) {
         self.stats.publications += 1;
         let room = self.rooms.find(target.space(), target.name());
         let elsewhere = self.shards_of(target, room) & !(1 << self.shard);
@@ -82,15 +84,30 @@ impl Core {
             if let Some(room) = room {
                 self.publish_here(room, target, message);
             }
-            return;
+        } else {
+            let publication = Arc::new(to_publication(target, message, self.now.unix_ms));
+            self.post(elsewhere, Mail::Publish(Arc::clone(&publication)), id);
+            self.deliver(&publication, None);
         }
-        let publication = Arc::new(to_publication(target, message, self.now.unix_ms));
-        self.outbound.push((elsewhere, Mail::Publish(Arc::clone(&publication))));
-        self.deliver(&publication);
+        self.hold_publisher(id, room, elsewhere);
+    }
+
+    /// Holds who has just published if now more waits than should.
+    fn hold_publisher(&mut self, id: ConnId, room: Option<u32>, elsewhere: u64) {
+        if self.rooms.congested > 0
+            && let Some(room) = room
+            && let Some(channel) = self.rooms.congested_channel(room)
+        {
+            self.hold(id, Cause::Room(channel));
+        } else if elsewhere != 0
+            && let Some((shard, why)) = self.windows.tight(elsewhere, id)
+        {
+            self.hold(id, Cause::Window(shard, why));
+        }
     }
 
     /// The shards that have members, one bit each.
-    fn shards_of(&self, target: Target<'_>, room: Option<u32>) -> u64 {
+    pub(crate) fn shards_of(&self, target: Target<'_>, room: Option<u32>) -> u64 {
         match (target, room) {
             (Target::Everyone, _) => self.process.all_shards(),
             (_, Some(room)) => self.rooms.room(room).shared.shards(),
@@ -126,10 +143,22 @@ impl Core {
         }
     }
 
-    /// Appends a publication to the logs of its audience's members here.
-    pub(crate) fn deliver(&mut self, publication: &Publication) {
+    /// Appends a publication to the logs of its audience's members here. Who is
+    /// charged for it, if anybody, is credited when they have taken it.
+    pub(crate) fn deliver(&mut self, publication: &Publication, charged: Option<(Origin, u32)>) {
         let target = Target::of(&publication.audience);
-        let Some(room) = self.rooms.find(target.space(), target.name()) else { return };
+        let room = self.rooms.find(target.space(), target.name());
+        if let Some(room) = room {
+            self.deliver_to(room, publication);
+        }
+        let Some((origin, bytes)) = charged else { return };
+        match room.and_then(|room| self.rooms.most_waiting(room)) {
+            Some(channel) => self.rooms.owe(channel, origin, bytes),
+            None => self.credit(origin, bytes),
+        }
+    }
+
+    fn deliver_to(&mut self, room: u32, publication: &Publication) {
         let mark = self.begin(publication.except);
         for index in 0..self.rooms.room(room).channels.len() {
             let channel = self.rooms.room(room).channels[index];
@@ -174,8 +203,8 @@ impl Core {
             return;
         }
         self.logged += written;
-        self.ungiven += written;
         self.rooms.channel_mut(channel).log.commit(mark.sequence, mark.except, key);
+        self.rooms.appended(channel, written, &self.limits);
         self.rooms.mark_dirty(channel);
     }
 
@@ -183,10 +212,11 @@ impl Core {
         if frame.is_empty() {
             return;
         }
-        self.logged += frame.len();
-        self.ungiven += frame.len();
+        let written = frame.len();
+        self.logged += written;
         let log = &mut self.rooms.channel_mut(channel).log;
         log.append_shared(frame, mark.sequence, mark.except, key);
+        self.rooms.appended(channel, written, &self.limits);
         self.rooms.mark_dirty(channel);
     }
 }

@@ -124,6 +124,12 @@ impl RoomLog {
         if index == 0 { self.base_offset } else { self.entries[index - 1].end }
     }
 
+    /// Where the bytes of the entry at `cursor` begin, counted from the log's
+    /// beginning: the end of all bytes if `cursor` is the end.
+    pub(crate) fn offset_of(&self, cursor: Cursor) -> u64 {
+        self.offset(self.index(cursor))
+    }
+
     /// The entry at `cursor`, `None` at the end.
     pub(crate) fn entry(&self, cursor: Cursor) -> Option<&Entry> {
         self.entries.get(self.index(cursor))

@@ -14,6 +14,8 @@ use smallvec::SmallVec;
 
 use super::{
     directory::{Shared, Space},
+    limits::Limits,
+    mail::Origin,
     room_log::{Cursor, RoomLog},
 };
 
@@ -26,7 +28,20 @@ pub(crate) struct Member {
     pub(crate) cursor: Cursor,
 }
 
+/// Something that came from another shard or a handle, and whose origin is charged
+/// for it until the members have taken the log up to `end`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owed {
+    pub(crate) end: u64,
+    pub(crate) origin: Origin,
+    pub(crate) bytes: u32,
+}
+
 /// The members of a room that want the same form of frames.
+///
+/// `settled` is how far the log has been taken, in bytes from its beginning, by all
+/// but a quarter of the members and those that take nothing: what lies behind it
+/// *waits*. A member is slow for what lies before it alone. Invariant: `settled <= end of the log`.
 #[derive(Debug)]
 pub(crate) struct Channel {
     /// Its room.
@@ -44,6 +59,15 @@ pub(crate) struct Channel {
     pub(crate) lowest: Cursor,
     /// Members that the last whole pass left behind.
     pub(crate) behind: u32,
+    /// Those of the present pass that are behind and have taken something of late.
+    pub(crate) paced: u32,
+    /// The last whole pass left more than a quarter of the members behind that read.
+    pub(crate) is_lagging: bool,
+    /// More waits than the room's share, or did and half of it has not gone yet.
+    pub(crate) is_congested: bool,
+    pub(crate) settled: u64,
+    /// In order of `end`.
+    pub(crate) owed: VecDeque<Owed>,
     pub(crate) members: Vec<Member>,
     pub(crate) log: RoomLog,
 }
@@ -56,6 +80,22 @@ pub(crate) struct Room {
     pub(crate) channels: SmallVec<[u32; 2]>,
     /// Members on this shard.
     pub(crate) members: u32,
+}
+
+/// What [`Rooms::reclaim`] has forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reclaimed {
+    Nothing,
+    Channel,
+    /// The channel, and the room too.
+    Room,
+}
+
+impl Channel {
+    /// Bytes of the log that wait for most members.
+    pub(crate) fn waiting(&self) -> usize {
+        (self.log.offset_of(self.log.end()) - self.settled) as usize
+    }
 }
 
 /// Write buffers of quiet channels that are kept for the next busy ones.
@@ -74,6 +114,12 @@ pub(crate) struct Rooms {
     channels_made: u64,
     /// Channels with something to send, in the order in which they got it.
     pub(crate) dirty: VecDeque<u32>,
+    /// Bytes that wait in all channels.
+    pub(crate) waiting: usize,
+    /// How many channels are congested.
+    pub(crate) congested: usize,
+    /// Channels whose members were left behind, by most of them.
+    pub(crate) lagging: Vec<u32>,
     buffers: Vec<BytesMut>,
 }
 
@@ -135,6 +181,11 @@ impl Rooms {
             pass_end: 0,
             lowest: 0,
             behind: 0,
+            paced: 0,
+            is_lagging: false,
+            is_congested: false,
+            settled: 0,
+            owed: VecDeque::new(),
             members: Vec::new(),
             log: RoomLog::default(),
         }) as u32;
@@ -198,9 +249,73 @@ impl Rooms {
     fn one_less_behind(&mut self, index: u32) {
         let channel = &mut self.channels[index as usize];
         channel.behind = channel.behind.saturating_sub(1);
-        if channel.behind == 0 && !channel.log.is_empty() {
+        let most_have_it = channel.behind as usize * 4 <= channel.members.len();
+        if !channel.log.is_empty() && (channel.behind == 0 || (channel.is_lagging && most_have_it))
+        {
             self.mark_dirty(index);
         }
+    }
+
+    /// `bytes` were appended to the channel's log. If now more waits than `share`, it
+    /// is congested.
+    pub(crate) fn appended(&mut self, index: u32, bytes: usize, limits: &Limits) {
+        self.waiting += bytes;
+        let left = limits.shard_share_bytes.saturating_sub(self.waiting) / 4;
+        let share = limits.room_share().min(left.max(Limits::LEAST_ROOM_SHARE_BYTES));
+        let channel = &mut self.channels[index as usize];
+        if !channel.is_congested && channel.waiting() > share {
+            channel.is_congested = true;
+            self.congested += 1;
+        }
+    }
+
+    /// Most members have taken the channel's log up to the entry at `cursor`. Returns
+    /// whether the channel was congested and is so no more.
+    pub(crate) fn settle(&mut self, index: u32, cursor: Cursor, limits: &Limits) -> bool {
+        let channel = &mut self.channels[index as usize];
+        let settled = channel.log.offset_of(cursor).max(channel.settled);
+        self.waiting -= (settled - channel.settled) as usize;
+        channel.settled = settled;
+        let relieved = channel.is_congested && channel.waiting() <= limits.room_share() / 2;
+        if relieved {
+            channel.is_congested = false;
+            self.congested -= 1;
+        }
+        relieved
+    }
+
+    /// The channel of the room for whose members most waits, if anything waits for any.
+    pub(crate) fn most_waiting(&self, room: u32) -> Option<u32> {
+        let channels = self.table[room as usize].channels.iter().copied();
+        channels
+            .map(|channel| (self.channels[channel as usize].waiting(), channel))
+            .max()
+            .and_then(|(waiting, channel)| (waiting > 0).then_some(channel))
+    }
+
+    /// `origin` is to be credited when most members have taken what the log has now.
+    pub(crate) fn owe(&mut self, channel: u32, origin: Origin, bytes: u32) {
+        let channel = &mut self.channels[channel as usize];
+        let end = channel.log.offset_of(channel.log.end());
+        channel.owed.push_back(Owed { end, origin, bytes });
+    }
+
+    /// Takes what is owed for the part of the log that is settled.
+    pub(crate) fn take_owed(&mut self, channel: u32) -> Option<Owed> {
+        let channel = &mut self.channels[channel as usize];
+        let settled = channel.settled;
+        channel.owed.pop_front_if(|owed| owed.end <= settled)
+    }
+
+    /// Whether more waits for the channel's members than should.
+    pub(crate) fn is_congested(&self, channel: u32) -> bool {
+        self.channels.get(channel as usize).is_some_and(|channel| channel.is_congested)
+    }
+
+    /// A channel of the room that is congested.
+    pub(crate) fn congested_channel(&self, room: u32) -> Option<u32> {
+        let channels = self.table[room as usize].channels.iter();
+        channels.copied().find(|channel| self.channels[*channel as usize].is_congested)
     }
 
     /// Puts the channel on the list of those to flush.
@@ -213,27 +328,33 @@ impl Rooms {
     }
 
     /// Forgets the channel if it has no members, and then the room if it has
-    /// none on this shard; returns what was shared of the room then.
-    pub(crate) fn reclaim(&mut self, channel: u32) -> Option<Arc<Shared>> {
+    /// none on this shard. What is still owed for the channel's log is added to `owed`.
+    pub(crate) fn reclaim(&mut self, channel: u32, owed: &mut Vec<Owed>) -> Reclaimed {
         if !self.channels[channel as usize].members.is_empty() {
-            return None;
+            return Reclaimed::Nothing;
         }
-        let gone = self.channels.remove(channel as usize);
+        let mut gone = self.channels.remove(channel as usize);
         if gone.dirty {
             self.dirty.retain(|dirty| *dirty != channel);
         }
+        if gone.is_lagging {
+            self.lagging.retain(|lagging| *lagging != channel);
+        }
+        self.waiting -= gone.waiting();
+        self.congested -= usize::from(gone.is_congested);
+        owed.extend(gone.owed.drain(..));
         let room = gone.room;
         let entry = &mut self.table[room as usize];
         entry.channels.retain(|other| *other != channel);
         if entry.members > 0 {
-            return None;
+            return Reclaimed::Channel;
         }
         let shared = self.table.remove(room as usize).shared;
         let hash = self.hash(shared.space, &shared.name);
         if let Ok(entry) = self.names.find_entry(hash, |other| *other == room) {
             entry.remove();
         }
-        Some(shared)
+        Reclaimed::Room
     }
 
     /// A write buffer for a channel that becomes busy.

@@ -10,9 +10,10 @@ use super::{
     connection::State,
     core::{Core, Now, Order, Process},
     disconnect::Disconnect,
+    flow::{Cause, Resumed},
     flush::Outlet,
     handler::{App, Fault, guard},
-    mail::Mail,
+    mail::{Mail, Origin, Parcel},
     opening,
     publish::{Target, to_payload},
     stats::Stats,
@@ -62,6 +63,7 @@ impl ShardEngine {
     pub fn begin_turn(&mut self, now: Now) {
         self.core.now = now;
         self.core.wheel.catch_up(now.tick());
+        self.core.begin_work();
     }
 
     /// A socket was accepted. Returns the identity to attach it under, or `None`
@@ -101,9 +103,10 @@ impl ShardEngine {
         let Some(connection) = self.core.find_mut(id) else { return };
         connection.last_received = tick;
         connection.flags.pinged = false;
-        let state = connection.state;
+        let (state, held) = (connection.state, connection.flags.held);
         self.core.stats.bytes_received += bytes.len() as u64;
         match state {
+            State::Open | State::Closing if held => self.core.park(id, bytes),
             State::Open | State::Closing => self.on_frames(id, bytes),
             State::Handshake => opening::on_bytes(self, id, bytes),
             State::Lingering | State::Finished => {}
@@ -111,31 +114,74 @@ impl ShardEngine {
         self.settle();
     }
 
-    /// Takes messages off the front of `input` until it is used up or the
-    /// connection ends.
-    pub(crate) fn on_frames(&mut self, id: ConnId, mut input: &mut [u8]) {
+    /// Takes messages off the front of `input` until it is used up or the connection
+    /// is held or ends. What is left of a held one is parked.
+    pub(crate) fn on_frames(&mut self, id: ConnId, input: &mut [u8]) {
+        let all = input.len();
+        let left = self.take_messages(id, input);
+        if left > 0 {
+            self.core.park(id, &input[all - left..]);
+        }
+    }
+
+    /// Takes messages off the front of `input`; how many bytes are left because the
+    /// connection was held.
+    fn take_messages(&mut self, id: ConnId, mut input: &mut [u8]) -> usize {
         let limits = MessageLimits {
             message_bytes: self.core.limits().message_bytes,
             frames_per_message: self.core.limits().frames_per_message,
         };
-        let most = self.core.pending_bytes() + self.core.limits().answer_bytes;
-        loop {
-            let Some(connection) = self.core.find_mut(id) else { return };
+        let before = self.core.heard.replace(id);
+        let most = self.core.room_for_answers(id);
+        let left = loop {
+            let Some(connection) = self.core.find_mut(id) else { break 0 };
             if !connection.takes_messages() {
-                return;
+                break 0;
+            }
+            if connection.flags.held {
+                break input.len();
             }
             match connection.session.next(&mut input, &limits) {
-                Ok(None) => return,
+                Ok(None) => break 0,
                 Ok(Some(received)) => self.on_received(id, received),
                 Err(error) => {
                     self.on_protocol_error(id, error);
-                    return;
+                    break 0;
                 }
             }
-            if self.core.pending_bytes() > most {
-                self.core.disconnect(id, Disconnect::Slow);
+            if self.core.direct.len() > most {
+                self.core.hold(id, Cause::Answers);
             }
+        };
+        self.core.heard = before;
+        left
+    }
+
+    /// Goes on with the next connection whose hold is over. Returns how many bytes of
+    /// it were looked at, or `None` if there is no such connection.
+    pub fn resume_next(&mut self) -> Option<usize> {
+        let Resumed { id, message, mut input, at } = self.core.next_resumed()?;
+        let is_open = |found: &super::connection::Connection| found.state == State::Open;
+        if let Some(message) = message
+            && self.core.find(id).is_some_and(is_open)
+        {
+            let before = self.core.heard.replace(id);
+            commands::on_message(self, id, message.incoming());
+            self.core.heard = before;
         }
+        let left = self.take_messages(id, &mut input[at..]);
+        let at_now = input.len() - left;
+        if left > 0 {
+            self.core.park_rest(id, input, at_now);
+        }
+        self.core.unpause(id);
+        self.settle();
+        Some(at_now - at)
+    }
+
+    /// Whether [`ShardEngine::resume_next`] would find a connection.
+    pub fn has_resumable(&self) -> bool {
+        self.core.flow.has_ready()
     }
 
     fn on_received(&mut self, id: ConnId, received: Received<'_>) {
@@ -192,7 +238,7 @@ impl ShardEngine {
         if let Some(lag) = &mut connection.lag {
             lag.in_flight = false;
         }
-        self.core.mark_ready(id.slot());
+        self.core.continuing.push_back(id.slot());
     }
 
     /// The peer closed its sending side.
@@ -208,10 +254,25 @@ impl ShardEngine {
     }
 
     /// A message from another thread.
-    pub(crate) fn on_mail(&mut self, mail: Mail) {
+    pub(crate) fn on_mail(&mut self, parcel: Parcel) {
+        let Parcel { mail, origin, bytes } = parcel;
         self.core.stats.mails_received += 1;
+        if let Origin::Connection(id) = origin {
+            self.core.windows.owe(id, bytes);
+        }
+        if let Mail::Publish(publication) = mail {
+            self.core.deliver(&publication, Some((origin, bytes)));
+        } else {
+            self.on_small_mail(mail);
+            self.core.credit(origin, bytes);
+        }
+        self.settle();
+    }
+
+    /// A mail that is dealt with once it has been looked at.
+    fn on_small_mail(&mut self, mail: Mail) {
         match mail {
-            Mail::Publish(publication) => self.core.deliver(&publication),
+            Mail::Publish(_) => {}
             Mail::Send(letter) => {
                 let open = |found: &super::connection::Connection| found.state == State::Open;
                 if self.core.find(letter.to).is_some_and(open) {
@@ -230,8 +291,9 @@ impl ShardEngine {
                 }
             }
             Mail::Ask(question) => question(self),
+            Mail::Credit(shard, credits) => self.core.on_credit(shard, &credits),
+            Mail::AskCredit(shard) => self.core.windows.asked_by(shard),
         }
-        self.settle();
     }
 
     fn on_join_request(&mut self, id: ConnId, room: &str) {
@@ -254,14 +316,17 @@ impl ShardEngine {
             self.core.on_timer(id, tick);
         }
         let more = self.core.draining && self.core.drain_some();
+        self.core.look_at_lagging();
         self.settle();
         left == 0 || more
     }
 
     /// When the next timer comes up, `None` if there is none.
     pub fn next_timer(&self) -> Option<Duration> {
-        let ticks = self.core.wheel.next_in(self.core.now.tick())?;
-        Some(Duration::from_millis(u64::from(ticks) * TICK_MS))
+        let ticks = self.core.wheel.next_in(self.core.now.tick());
+        let timer = ticks.map(|ticks| Duration::from_millis(u64::from(ticks) * TICK_MS));
+        let lagging = self.core.next_look_at_lagging();
+        timer.map_or(lagging, |timer| Some(lagging.map_or(timer, |lagging| lagging.min(timer))))
     }
 
     /// Sends what is waiting. Returns whether something is left for a next turn
@@ -271,6 +336,7 @@ impl ShardEngine {
         for id in std::mem::take(&mut self.core.overdue) {
             self.core.disconnect(id, Disconnect::Slow);
         }
+        self.core.judge_suspects(outlet);
         self.settle();
         left || !self.core.ready.is_empty()
     }
@@ -278,12 +344,6 @@ impl ShardEngine {
     /// Whether so much is waiting that it should be flushed before more comes in.
     pub fn wants_flush(&self) -> bool {
         self.core.wants_flush()
-    }
-
-    /// Whether no more mail and events should be taken in before the members of
-    /// rooms have been given what is published already.
-    pub fn must_catch_up(&self) -> bool {
-        self.core.must_catch_up()
     }
 
     /// What to do with sockets now.
@@ -297,17 +357,29 @@ impl ShardEngine {
     }
 
     /// What to send to other shards now: a bit for each, and the mail.
-    pub(crate) fn take_outbound(&mut self) -> Vec<(u64, Mail)> {
-        std::mem::take(&mut self.core.outbound)
+    pub(crate) fn take_outbound(&mut self) -> Vec<(u64, Parcel)> {
+        let Core { windows, outbound, shard, .. } = &mut self.core;
+        for (to, credits) in windows.take_credits() {
+            let credit = Mail::Credit(*shard, credits).charged_to(Origin::Shard);
+            outbound.push((1 << to, credit));
+        }
+        std::mem::take(outbound)
+    }
+
+    /// Bytes that handles were charged for and that have been taken since this was
+    /// last asked.
+    pub(crate) fn take_handle_credit(&mut self) -> usize {
+        std::mem::take(&mut self.core.handle_credit)
+    }
+
+    /// A shard has ended and takes nothing more.
+    pub(crate) fn on_shard_ended(&mut self, shard: u8) {
+        self.core.on_shard_ended(shard);
     }
 
     /// What this shard counted.
     pub fn stats(&self) -> Stats {
         self.core.stats
-    }
-
-    pub(crate) fn count_dropped_mails(&mut self, count: u64) {
-        self.core.stats.mails_dropped += count;
     }
 
     /// Begins to end all connections with 1001, a slice each turn.
@@ -332,7 +404,10 @@ impl ShardEngine {
 
     /// Whether it keeps nothing of any connection, room or message.
     pub fn is_empty(&self) -> bool {
-        self.core.connections.is_empty() && self.core.rooms.is_empty()
+        self.core.connections.is_empty()
+            && self.core.rooms.is_empty()
+            && self.core.flow.is_empty()
+            && self.core.windows.is_idle()
     }
 
     /// How many connections are in the arena, in whatever state.

@@ -56,9 +56,9 @@ counters! {
     protocol_errors,
     /// Handlers and hooks that panicked.
     handler_panics,
-    /// Mails to other shards that were dropped because their mailbox and the
-    /// overflow were full.
-    mails_dropped,
+    /// Times a connection was held: not read, because others had not taken what it
+    /// published, or it had not taken its own answers.
+    holds,
     /// Mails taken in.
     mails_received,
 }

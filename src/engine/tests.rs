@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{App, Limits, Mail, Now, Outlet, Process, ShardEngine, mail::Letter};
+use super::{App, Limits, Mail, Now, Origin, Outlet, Process, ShardEngine, mail::Letter};
 use crate::{
     batch::{Sending, Slice},
     dialect::Dialect,
@@ -30,6 +30,20 @@ impl Outlet for Wire {
         }
         if self.slow == Some(id) { Sending::Pending } else { Sending::Done }
     }
+
+    fn unsent_bytes(&mut self, _id: ConnId) -> usize {
+        0
+    }
+
+    fn has_unread(&mut self, _id: ConnId) -> bool {
+        false
+    }
+}
+
+/// The flush of a turn of its own.
+fn flush(engine: &mut ShardEngine, wire: &mut Wire) -> bool {
+    engine.begin_turn(Now::default());
+    engine.flush(wire)
 }
 
 fn engines(shards: usize, limits: Limits) -> Vec<ShardEngine> {
@@ -76,15 +90,15 @@ fn a_room_keeps_its_log_until_the_slowest_reader_has_it_and_no_longer() {
     subscribe(&mut engine, a, "r");
     subscribe(&mut engine, b, "r");
     let mut wire = Wire { slow: Some(b), ..Wire::default() };
-    engine.flush(&mut wire);
+    flush(&mut engine, &mut wire);
     for _ in 0..5 {
         publish(&mut engine, a, "r", "hello");
-        engine.flush(&mut wire);
+        flush(&mut engine, &mut wire);
     }
     assert!(logged(&engine) > 0, "the slow one still needs it");
     wire.slow = None;
     engine.on_sent(b);
-    while engine.flush(&mut wire) {}
+    while flush(&mut engine, &mut wire) {}
     assert_eq!(logged(&engine), 0);
     let seen = |id| String::from_utf8_lossy(&wire.sent[&id]).matches("hello").count();
     assert_eq!((seen(a), seen(b)), (5, 5));
@@ -97,11 +111,11 @@ fn publishing_costs_one_encoding_whatever_the_number_of_members() {
     for id in &members {
         subscribe(&mut engine, *id, "r");
     }
-    engine.flush(&mut Wire::default());
+    flush(&mut engine, &mut Wire::default());
     let before = engine.stats();
     publish(&mut engine, members[0], "r", "x");
     publish(&mut engine, members[1], "r", "y");
-    engine.flush(&mut Wire::default());
+    flush(&mut engine, &mut Wire::default());
     let after = engine.stats();
     assert_eq!(after.frames_encoded - before.frames_encoded, 2);
     assert_eq!(after.deliveries - before.deliveries, 100);
@@ -121,13 +135,14 @@ fn a_publication_for_several_shards_is_encoded_by_one() {
     let [(shards, mail)] = &outbound[..] else { panic!("{outbound:?}") };
     assert_eq!(*shards, 0b110);
     for engine in &mut engines[1..] {
-        engine.on_mail(mail.for_another().unwrap());
+        let mail = mail.mail.for_another().unwrap();
+        engine.on_mail(mail.charged_to(Origin::Shard));
     }
     let encoded: u64 = engines.iter().map(|engine| engine.stats().frames_encoded).sum();
     assert_eq!(encoded, 1);
     for engine in &mut engines {
         let mut wire = Wire::default();
-        engine.flush(&mut wire);
+        flush(engine, &mut wire);
         let all: Vec<u8> = wire.sent.into_values().flatten().collect();
         assert!(String::from_utf8_lossy(&all).contains(r#""data":"x""#));
     }
@@ -153,16 +168,16 @@ fn a_large_room_is_flushed_in_slices_and_a_small_one_does_not_wait_for_it() {
     }
     let small = open(&mut engine);
     subscribe(&mut engine, small, "small");
-    engine.flush(&mut Wire::default());
+    flush(&mut engine, &mut Wire::default());
     publish(&mut engine, large[0], "large", "x");
     let mut wire = Wire::default();
-    assert!(engine.flush(&mut wire), "more is left");
-    assert_eq!(wire.batches.len(), 10);
+    assert!(flush(&mut engine, &mut wire), "more is left");
+    assert!((5..=10).contains(&wire.batches.len()), "{}", wire.batches.len());
     publish(&mut engine, small, "small", "y");
-    engine.flush(&mut wire);
-    engine.flush(&mut wire);
+    flush(&mut engine, &mut wire);
+    flush(&mut engine, &mut wire);
     assert!(wire.batches.contains(&small), "it waits for the whole large room");
-    while engine.flush(&mut wire) {}
+    while flush(&mut engine, &mut wire) {}
     assert_eq!(wire.batches.len(), 36);
 }
 
@@ -173,13 +188,13 @@ fn a_late_letter_to_a_reused_slot_reaches_nobody() {
     engine.on_lost(gone);
     let next = open(&mut engine);
     assert_eq!(gone.slot(), next.slot());
-    engine.flush(&mut Wire::default());
+    flush(&mut engine, &mut Wire::default());
     let letter = Letter { to: gone, event: "e".into(), data: Data::absent() };
-    engine.on_mail(Mail::Send(Box::new(letter)));
+    engine.on_mail(Mail::Send(Box::new(letter)).charged_to(Origin::Shard));
     engine.on_data(gone, &mut [0x81]);
     engine.on_sent(gone);
     let mut wire = Wire::default();
-    engine.flush(&mut wire);
+    flush(&mut engine, &mut wire);
     assert!(wire.sent.is_empty());
 }
 
@@ -189,7 +204,7 @@ fn a_quiet_connection_owns_no_buffer() {
     let id = open(&mut engine);
     subscribe(&mut engine, id, "r");
     publish(&mut engine, id, "r", "x");
-    while engine.flush(&mut Wire::default()) {}
+    while flush(&mut engine, &mut Wire::default()) {}
     let connection = engine.core.find(id).unwrap();
     assert!(connection.lag.is_none() && connection.extra.is_none());
     assert!(connection.session.is_idle() && !connection.memberships.spilled());
@@ -200,12 +215,12 @@ fn a_publication_through_the_handle_reaches_all_forms_of_frames() {
     let mut engine = engines(1, Limits::default()).remove(0);
     let id = open(&mut engine);
     subscribe(&mut engine, id, "r");
-    engine.flush(&mut Wire::default());
+    flush(&mut engine, &mut Wire::default());
     let data = Data::raw_json("[1, 2]").unwrap();
     let publication = Publication::new(Audience::Room("r".into()), "news", data, 5);
-    engine.on_mail(Mail::Publish(Arc::new(publication)));
+    engine.on_mail(Mail::Publish(Arc::new(publication)).charged_to(Origin::Shard));
     let mut wire = Wire::default();
-    engine.flush(&mut wire);
+    flush(&mut engine, &mut wire);
     let text = String::from_utf8_lossy(&wire.sent[&id]).into_owned();
     assert!(text.ends_with(r#"{"type":"news","room":"r","data":[1, 2],"timestamp":5}"#), "{text}");
 }
@@ -218,14 +233,14 @@ fn a_log_is_trimmed_when_the_last_slow_member_goes() {
         subscribe(&mut engine, a, "r");
         subscribe(&mut engine, b, "r");
         let mut wire = Wire { slow: Some(b), ..Wire::default() };
-        engine.flush(&mut wire);
+        flush(&mut engine, &mut wire);
         publish(&mut engine, a, "r", "hello");
-        while engine.flush(&mut wire) {}
+        while flush(&mut engine, &mut wire) {}
         match how {
             "lost" => engine.on_lost(b),
-            _ => engine.on_mail(Mail::Leave(b, "r".into())),
+            _ => engine.on_mail(Mail::Leave(b, "r".into()).charged_to(Origin::Shard)),
         }
-        while engine.flush(&mut wire) {}
+        while flush(&mut engine, &mut wire) {}
         assert_eq!(logged(&engine), 0, "{how}");
     }
 }
@@ -238,15 +253,15 @@ fn members_that_come_and_go_do_not_keep_a_pass_from_its_end() {
     for id in &members {
         subscribe(&mut engine, *id, "r");
     }
-    while engine.flush(&mut Wire::default()) {}
+    while flush(&mut engine, &mut Wire::default()) {}
     let mut wire = Wire::default();
     let (mut first, mut last) = (members[0], members[39]);
     for _ in 0..1000 {
         publish(&mut engine, members[20], "r", "x");
-        engine.on_mail(Mail::Leave(first, "r".into()));
-        engine.on_mail(Mail::Join(first, "r".into()));
+        engine.on_mail(Mail::Leave(first, "r".into()).charged_to(Origin::Shard));
+        engine.on_mail(Mail::Join(first, "r".into()).charged_to(Origin::Shard));
         std::mem::swap(&mut first, &mut last);
-        engine.flush(&mut wire);
+        flush(&mut engine, &mut wire);
     }
     let unserved = members.iter().filter(|id| !wire.sent.contains_key(id)).count();
     assert_eq!(unserved, 0, "the log has {} bytes", logged(&engine));

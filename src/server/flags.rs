@@ -140,12 +140,13 @@ pub(super) struct Queues {
     /// What to do when more would wait
     #[arg(long, default_value = limits().slow_policy.name(), value_parser = slow_policy())]
     pub(super) slow_policy: SlowPolicy,
-    /// Messages from other threads that may wait for one shard
-    #[arg(long, value_name = "COUNT", default_value_t = limits().mailbox_messages)]
-    pub(super) mailbox_messages: usize,
-    /// Messages that may wait at a shard for another's full mailbox
-    #[arg(long, value_name = "COUNT", default_value_t = limits().overflow_messages)]
-    pub(super) overflow_messages: usize,
+    /// Bytes published into one room that may wait for its members before whoever
+    /// publishes is not read any more
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(limits().room_share_bytes))]
+    pub(super) room_share_bytes: ByteSize,
+    /// Bytes on the way from one shard to another
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(limits().window_bytes))]
+    pub(super) window_bytes: ByteSize,
 }
 
 #[derive(Debug, Args)]

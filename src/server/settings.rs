@@ -85,8 +85,8 @@ impl Settings {
             head_bytes: messages.head_bytes.0,
             queue_bytes: queues.queue_bytes.0,
             slow_policy: queues.slow_policy,
-            mailbox_messages: queues.mailbox_messages,
-            overflow_messages: queues.overflow_messages,
+            room_share_bytes: queues.room_share_bytes.0,
+            window_bytes: queues.window_bytes.0,
             handshake_timeout: times.handshake_timeout.0,
             ping_interval: times.ping_interval.0,
             pong_timeout: times.pong_timeout.0,
@@ -174,7 +174,7 @@ mod tests {
             --log debug --max-connections 1 --max-connections-per-room 2 \
             --max-connections-per-address 3 --max-rooms-per-connection 4 --max-message-size 5 \
             --max-frames-per-message 6 --max-head-size 7k --queue-bytes 8m \
-            --slow-policy conflate --mailbox-messages 9 --overflow-messages 10 \
+            --slow-policy conflate --room-share-bytes 9 --window-bytes 10 \
             --handshake-timeout 11s --ping-interval 12ms --pong-timeout 13m --write-timeout 14s \
             --close-timeout 15s --drain-timeout 16s";
         let arguments: Vec<&str> = text.split_whitespace().collect();
@@ -196,8 +196,8 @@ mod tests {
                 head_bytes: 7 * 1024,
                 queue_bytes: 8 * 1024 * 1024,
                 slow_policy: SlowPolicy::Conflate,
-                mailbox_messages: 9,
-                overflow_messages: 10,
+                room_share_bytes: 9,
+                window_bytes: 10,
                 handshake_timeout: Duration::from_secs(11),
                 ping_interval: Duration::from_millis(12),
                 pong_timeout: Duration::from_secs(13 * 60),

@@ -249,8 +249,8 @@ impl Builder {
             return Err(BuildError::Settings(format!("shards must be 1 to {most}, not {shards}")));
         }
         self.limits.check().map_err(BuildError::Settings)?;
-        let capacity = self.limits.mailbox_messages;
-        let mailboxes = (0..shards).map(|_| Mailbox::new(capacity)).collect();
+        let limit = self.limits.handle_window_bytes;
+        let mailboxes = (0..shards).map(|_| Mailbox::new(limit)).collect();
         let process = Process::new(random_node(), self.limits, self.dialect, &self.path, shards);
         Ok(Parts { process: Arc::new(process), app: Arc::new(self.app), mailboxes })
     }

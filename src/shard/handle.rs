@@ -3,11 +3,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{
-    clock::unix_ms,
-    mailbox::{Address, Undelivered},
-    query::Query,
-};
+use super::{clock::unix_ms, mailbox::Address, query::Query};
 use crate::{
     engine::{ConnInfo, Disconnect, Letter, Mail, Process, ShardEngine, Space, Stats},
     id::{ClientId, ConnId},
@@ -17,7 +13,11 @@ use crate::{
 /// Why something was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendError {
-    /// A shard's mailbox is full; shards that were not full got it.
+    /// More is on its way to a shard than [`Limits::handle_window_bytes`] allows.
+    /// Nobody got it; it may be sent again when some of that has been taken: see
+    /// [`Handle::ready`].
+    ///
+    /// [`Limits::handle_window_bytes`]: crate::engine::Limits::handle_window_bytes
     Busy,
     /// The engine has ended.
     Ended,
@@ -29,7 +29,7 @@ pub enum SendError {
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Busy => "a shard's mailbox is full",
+            Self::Busy => "a shard has not taken what was sent to it before",
             Self::Ended => "the engine has ended",
             Self::Unknown => "no connection of this process has that identity",
         })
@@ -123,15 +123,42 @@ impl Handle {
             Some(None) => return Ok(()),
             Some(Some(shared)) => shared.shards(),
         };
-        let publication = Arc::new(publication);
-        let mut result = Ok(());
-        for (shard, address) in self.0.addresses.iter().enumerate() {
-            if shards >> shard & 1 == 1 {
-                let sent = address.send(Mail::Publish(Arc::clone(&publication)));
-                result = result.and(sent.map_err(|error| why(&error)));
+        self.send_to_shards(shards, &Mail::Publish(Arc::new(publication)))
+    }
+
+    /// To all of `shards` or to none.
+    fn send_to_shards(&self, shards: u64, mail: &Mail) -> Result<(), SendError> {
+        let bytes = mail.bytes();
+        let wanted = || {
+            let all = self.0.addresses.iter().enumerate();
+            all.filter(move |(shard, _)| shards >> shard & 1 == 1).map(|(_, address)| address)
+        };
+        for (reserved, address) in wanted().enumerate() {
+            if !address.reserve(bytes) {
+                wanted().take(reserved).for_each(|address| address.unreserve(bytes));
+                return Err(SendError::Busy);
             }
         }
+        let mut result = Ok(());
+        for address in wanted() {
+            let Some(mail) = mail.for_another() else { continue };
+            result = result.and(address.send_reserved(mail, bytes).map_err(|_| SendError::Ended));
+        }
         result
+    }
+
+    /// Waits until what was sent to the shards before has been taken so far that
+    /// more is accepted, or until the engine has ended. Other threads may use up what
+    /// is free before the caller does.
+    pub async fn ready(&self) {
+        for address in &self.0.addresses {
+            while address.is_full() && !address.has_ended() {
+                let credit = address.listen();
+                if address.is_full() && !address.has_ended() {
+                    credit.await;
+                }
+            }
+        }
     }
 
     /// Sends `event` with `data` to one connection, if it is still open.
@@ -171,7 +198,11 @@ impl Handle {
 
     fn mail_to(&self, id: ConnId, mail: Mail) -> Result<(), SendError> {
         let address = self.0.addresses.get(usize::from(id.shard())).ok_or(SendError::Unknown)?;
-        address.send(mail).map_err(|error| why(&error))
+        let bytes = mail.bytes();
+        if !address.reserve(bytes) {
+            return Err(SendError::Busy);
+        }
+        address.send_reserved(mail, bytes).map_err(|_| SendError::Ended)
     }
 
     /// The connection that clients know by `client`, if it is one of this process.
@@ -246,7 +277,11 @@ impl Handle {
                 let _ = sender.try_send(question(engine));
             };
             // An undelivered question drops its sender: the query learns of it.
-            let _ = address.send(Mail::Ask(Box::new(answer)));
+            let mail = Mail::Ask(Box::new(answer));
+            let bytes = mail.bytes();
+            if address.reserve(bytes) {
+                let _ = address.send_reserved(mail, bytes);
+            }
         }
         Query::new(receiver, shards.count_ones() as usize, nothing, merge)
     }
@@ -272,11 +307,4 @@ impl fmt::Debug for Handle {
 fn joined(mut a: Vec<ConnInfo>, mut b: Vec<ConnInfo>) -> Vec<ConnInfo> {
     a.append(&mut b);
     a
-}
-
-fn why(error: &Undelivered) -> SendError {
-    match error {
-        Undelivered::Full(_) => SendError::Busy,
-        Undelivered::Ended => SendError::Ended,
-    }
 }

@@ -1,25 +1,27 @@
-//! The way between shards, and from any thread to a shard: one bounded channel
-//! per shard and one wake per burst. A full mailbox never blocks its sender.
+//! The way between shards, and from any thread to a shard: one lock-free channel per
+//! shard and one wake per burst. Knows no bound of its own but that of the handles:
+//! what shards send each other is bounded by the engine's windows.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender};
+use event_listener::{Event, EventListener};
 
 use super::doorbell::Doorbell;
-use crate::{driver::Waker, engine::Mail};
+use crate::{
+    driver::Waker,
+    engine::{Mail, Origin, Parcel},
+};
 
 /// The sending end of a shard's mailbox.
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
-    sender: Sender<Mail>,
+    sender: Sender<Parcel>,
     /// To empty the mailbox of a shard that has ended.
-    receiver: Receiver<Mail>,
+    receiver: Receiver<Parcel>,
     bell: Arc<Bell>,
 }
 
@@ -30,35 +32,63 @@ struct Bell {
     waker: OnceLock<Waker>,
     /// The shard takes no more mail.
     ended: AtomicBool,
+    /// What handles may have on its way to this shard, in bytes.
+    handle_limit: usize,
+    /// What they have.
+    handle_bytes: AtomicUsize,
+    /// Some of that was taken, or the shard has ended.
+    handle_credit: Event,
 }
 
-/// Why a mail was not delivered; it comes back.
-#[derive(Debug)]
-pub(crate) enum Undelivered {
-    /// The mailbox is full.
-    Full(Mail),
-    /// The shard has ended.
-    Ended,
-}
+/// The shard has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended;
 
 impl Address {
-    /// Puts `mail` in and wakes the shard if it sleeps.
-    pub(crate) fn send(&self, mail: Mail) -> Result<(), Undelivered> {
-        let sent = self.sender.try_send(mail);
+    /// Puts `parcel` in and wakes the shard if it sleeps.
+    pub(crate) fn send(&self, parcel: Parcel) -> Result<(), Ended> {
+        // The channel has no bound, and a receiver here: it takes everything.
+        let _ = self.sender.send(parcel);
         if self.has_ended() {
             // Whoever comes after the shard's own emptying empties it again: a
             // question that stayed here would leave its asker waiting.
             self.receiver.try_iter().for_each(drop);
-            return Err(Undelivered::Ended);
+            return Err(Ended);
         }
-        match sent {
-            Ok(()) => {
-                self.ring();
-                Ok(())
-            }
-            Err(TrySendError::Full(mail)) => Err(Undelivered::Full(mail)),
-            Err(TrySendError::Disconnected(_)) => Err(Undelivered::Ended),
+        self.ring();
+        Ok(())
+    }
+
+    /// Reserves `bytes` of what handles may have on its way here. If it is used up,
+    /// nothing is reserved. What is above the bound is one mail of each thread at the
+    /// most.
+    pub(crate) fn reserve(&self, bytes: u32) -> bool {
+        let before = self.bell.handle_bytes.fetch_add(bytes as usize, Ordering::AcqRel);
+        let fits = before < self.bell.handle_limit;
+        if !fits {
+            self.unreserve(bytes);
         }
+        fits
+    }
+
+    /// Gives back what was reserved and not used.
+    pub(crate) fn unreserve(&self, bytes: u32) {
+        self.bell.credit_handles(bytes as usize);
+    }
+
+    /// Sends a handle's mail for which bytes were reserved.
+    pub(crate) fn send_reserved(&self, mail: Mail, bytes: u32) -> Result<(), Ended> {
+        self.send(Parcel { mail, origin: Origin::Handle, bytes })
+    }
+
+    /// Whether nothing can be reserved now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bell.handle_bytes.load(Ordering::Acquire) >= self.bell.handle_limit
+    }
+
+    /// Tells when some of what handles have on its way here has been taken.
+    pub(crate) fn listen(&self) -> EventListener {
+        self.bell.handle_credit.listen()
     }
 
     /// Whether the shard takes no more mail.
@@ -76,21 +106,32 @@ impl Address {
     }
 }
 
+impl Bell {
+    fn credit_handles(&self, bytes: usize) {
+        self.handle_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.handle_credit.notify(usize::MAX);
+    }
+}
+
 /// The receiving end of a shard's mailbox.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
-    receiver: Receiver<Mail>,
+    receiver: Receiver<Parcel>,
     bell: Arc<Bell>,
 }
 
 impl Mailbox {
-    /// A mailbox for `capacity` mails, and where to send them.
-    pub(crate) fn new(capacity: usize) -> (Self, Address) {
-        let (sender, receiver) = crossbeam_channel::bounded(capacity);
+    /// A mailbox, and where to send its mail. All handles together may have
+    /// `handle_limit` bytes on the way to it.
+    pub(crate) fn new(handle_limit: usize) -> (Self, Address) {
+        let (sender, receiver) = crossbeam_channel::unbounded();
         let bell = Arc::new(Bell {
             doorbell: Doorbell::new(),
             waker: OnceLock::new(),
             ended: AtomicBool::new(false),
+            handle_limit,
+            handle_bytes: AtomicUsize::new(0),
+            handle_credit: Event::new(),
         });
         let mailbox = Self { receiver: receiver.clone(), bell: Arc::clone(&bell) };
         (mailbox, Address { sender, receiver, bell })
@@ -115,7 +156,7 @@ impl Mailbox {
     }
 
     /// The next mail, if there is one.
-    pub(crate) fn take(&self) -> Option<Mail> {
+    pub(crate) fn take(&self) -> Option<Parcel> {
         self.receiver.try_recv().ok()
     }
 
@@ -123,55 +164,37 @@ impl Mailbox {
     pub(crate) fn len(&self) -> usize {
         self.receiver.len()
     }
+
+    /// So much of what handles were charged for has been taken.
+    pub(crate) fn credit_handles(&self, bytes: usize) {
+        if bytes > 0 {
+            self.bell.credit_handles(bytes);
+        }
+    }
 }
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
         self.bell.ended.store(true, Ordering::SeqCst);
         self.receiver.try_iter().for_each(drop);
+        self.bell.handle_credit.notify(usize::MAX);
     }
 }
 
-/// A shard's outgoing mail: what does not fit into a mailbox waits here, in
-/// order, up to a bound.
+/// Where a shard's mail to the others goes.
 #[derive(Debug)]
 pub(crate) struct Post {
     addresses: Vec<Address>,
-    overflow: Vec<VecDeque<Mail>>,
-    most: usize,
-    waiting: usize,
 }
 
 impl Post {
-    /// Mail to the shards behind `addresses`; up to `most` mails wait for each.
-    pub(crate) fn new(addresses: Vec<Address>, most: usize) -> Self {
-        let overflow = addresses.iter().map(|_| VecDeque::new()).collect();
-        Self { addresses, overflow, most, waiting: 0 }
+    pub(crate) fn new(addresses: Vec<Address>) -> Self {
+        Self { addresses }
     }
 
-    /// Whether something waits for a full mailbox.
-    pub(crate) fn is_waiting(&self) -> bool {
-        self.waiting > 0
-    }
-
-    /// Sends `mail` behind everything that waits for the same shard. Returns
-    /// whether it was kept; if not, it was dropped.
-    pub(crate) fn send(&mut self, shard: usize, mail: Mail) -> bool {
-        let queue = &mut self.overflow[shard];
-        let mail = if queue.is_empty() {
-            match self.addresses[shard].send(mail) {
-                Ok(()) | Err(Undelivered::Ended) => return true,
-                Err(Undelivered::Full(mail)) => mail,
-            }
-        } else {
-            mail
-        };
-        if queue.len() >= self.most {
-            return false;
-        }
-        queue.push_back(mail);
-        self.waiting += 1;
-        true
+    /// Sends `parcel` to a shard.
+    pub(crate) fn send(&self, shard: usize, parcel: Parcel) -> Result<(), Ended> {
+        self.addresses[shard].send(parcel)
     }
 
     /// Wakes every shard that sleeps.
@@ -180,70 +203,48 @@ impl Post {
             address.ring();
         }
     }
-
-    /// Tries again to send what waits.
-    pub(crate) fn retry(&mut self) {
-        if self.waiting == 0 {
-            return;
-        }
-        for (queue, address) in self.overflow.iter_mut().zip(&self.addresses) {
-            while let Some(mail) = queue.pop_front() {
-                match address.send(mail) {
-                    Ok(()) | Err(Undelivered::Ended) => self.waiting -= 1,
-                    Err(Undelivered::Full(mail)) => {
-                        queue.push_front(mail);
-                        break;
-                    }
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use event_listener::Listener;
 
     use super::*;
-    use crate::{engine::Disconnect, id::ConnId, publication::Data};
+    use crate::{engine::Disconnect, id::ConnId};
 
-    fn close(slot: u32) -> Mail {
-        Mail::Close(ConnId::new(0, slot, 0), Disconnect::Shutdown)
+    fn close(slot: u32) -> Parcel {
+        Mail::Close(ConnId::new(0, slot, 0), Disconnect::Shutdown).charged_to(Origin::Shard)
     }
 
-    fn slot_of(mail: Option<Mail>) -> Option<u32> {
-        match mail? {
+    fn slot_of(parcel: Option<Parcel>) -> Option<u32> {
+        match parcel?.mail {
             Mail::Close(id, _) => Some(id.slot()),
             _ => None,
         }
     }
 
     #[test]
-    fn what_does_not_fit_waits_in_order_and_above_the_bound_is_dropped() {
-        let (mailbox, address) = Mailbox::new(2);
-        let mut post = Post::new(vec![address], 3);
-        let kept: Vec<bool> = (0..7).map(|slot| post.send(0, close(slot))).collect();
-        assert_eq!(kept, [true, true, true, true, true, false, false]);
-        let mut seen = Vec::new();
-        while post.is_waiting() || mailbox.len() > 0 {
-            seen.extend(slot_of(mailbox.take()));
-            post.retry();
+    fn mail_comes_in_the_order_in_which_it_was_sent() {
+        let (mailbox, address) = Mailbox::new(1);
+        (0..1000).for_each(|slot| address.send(close(slot)).unwrap());
+        assert_eq!(mailbox.len(), 1000);
+        for slot in 0..1000 {
+            assert_eq!(slot_of(mailbox.take()), Some(slot));
         }
-        assert_eq!(seen, [0, 1, 2, 3, 4]);
     }
 
     #[test]
-    fn nothing_overtakes_what_waits_even_if_the_mailbox_has_room_again() {
-        let (mailbox, address) = Mailbox::new(1);
-        let mut post = Post::new(vec![address], 8);
-        post.send(0, close(0));
-        post.send(0, close(1));
-        assert_eq!(slot_of(mailbox.take()), Some(0));
-        post.send(0, close(2));
-        post.retry();
-        assert_eq!(slot_of(mailbox.take()), Some(1));
-        post.retry();
-        assert_eq!(slot_of(mailbox.take()), Some(2));
+    fn handles_have_so_many_bytes_underway_and_whoever_waits_learns_of_credit() {
+        let (mailbox, address) = Mailbox::new(100);
+        assert!(address.reserve(60) && address.reserve(60), "the last may go beyond");
+        assert!(!address.reserve(1) && address.is_full());
+        let credit = address.listen();
+        mailbox.credit_handles(60);
+        credit.wait();
+        assert!(!address.is_full() && address.reserve(1));
+        let credit = address.listen();
+        drop(mailbox);
+        credit.wait();
     }
 
     #[test]
@@ -269,16 +270,12 @@ mod tests {
     #[test]
     fn mail_to_a_shard_that_has_ended_does_not_pile_up() {
         let (mailbox, address) = Mailbox::new(1);
+        let receiver = address.receiver.clone();
         drop(mailbox);
-        let mut post = Post::new(vec![address], 1);
-        for _ in 0..10 {
-            let letter = crate::engine::Letter {
-                to: ConnId::new(0, 0, 0),
-                event: "e".into(),
-                data: Data::absent(),
-            };
-            assert!(post.send(0, Mail::Send(Box::new(letter))));
+        let post = Post::new(vec![address]);
+        for slot in 0..10 {
+            assert_eq!(post.send(0, close(slot)), Err(Ended));
         }
-        assert!(!post.is_waiting());
+        assert!(receiver.is_empty());
     }
 }

@@ -72,14 +72,14 @@ impl World {
         let net = SimNet::new(seed, faults);
         let start = Now { since_start_ms: 0, unix_ms: EPOCH_MS };
         let limits = &process.limits;
-        let turn = TurnLimits { mails: limits.mails_per_turn, events: limits.events_per_turn };
+        let turn = TurnLimits::of(limits);
         let shards = mailboxes
             .into_iter()
             .enumerate()
             .map(|(number, (mailbox, _))| {
                 let engine =
                     ShardEngine::new(number as u8, Arc::clone(&process), Arc::clone(&app), start);
-                let post = Post::new(addresses.clone(), limits.overflow_messages);
+                let post = Post::new(addresses.clone());
                 Shard::new(engine, net.driver(), mailbox, post, None, turn)
             })
             .collect();

@@ -105,8 +105,8 @@ impl ShardStart {
         // The driver has its own; it stops accepting when that is closed.
         drop(self.listener);
         let limits = &self.process.limits;
-        let post = Post::new(self.addresses, limits.overflow_messages);
-        let turn = TurnLimits { mails: limits.mails_per_turn, events: limits.events_per_turn };
+        let post = Post::new(self.addresses);
+        let turn = TurnLimits::of(limits);
         let drain_timeout = limits.drain_timeout;
         let engine = ShardEngine::new(self.number as u8, self.process, self.app, self.clock.now());
         let hand_off = self.http.map(hand_off);
@@ -151,8 +151,7 @@ fn drive<D: Driver>(
         let now = clock.now().since_start_ms;
         let timeout = drain_timeout.as_millis() as u64;
         let until = *drain_until.get_or_insert(now.saturating_add(timeout));
-        let is_drained = shard.engine.is_drained() && !shard.has_waiting_mail();
-        if is_drained && shard.driver.has_sent_all() {
+        if shard.engine.is_drained() && shard.driver.has_sent_all() {
             return Ok(());
         }
         if now >= until {

@@ -1,13 +1,13 @@
 //! The turn of a shard: the only place where a driver meets the engine.
 //!
 //! ```text
-//! wait ─► mailbox ─► events ─► timers ─► mail to other shards ─► flush ─► orders ─► wait
+//! wait ─► mailbox ─► resumed ─► events ─► timers ─► mail to other shards ─► flush ─► orders ─► wait
 //! ```
 //!
 //! Each step is bounded; what is left over makes the next turn begin without
-//! waiting. The mailbox comes before the sockets: whatever another
-//! shard sent before a client was told of it is known here before that client's
-//! next bytes are read.
+//! waiting. The mailbox comes before the sockets, and again before each piece of
+//! data is looked at: whatever another shard sent before a client was told of it is
+//! known here before that client's next bytes are.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use super::mailbox::{Mailbox, Post};
 use crate::{
     batch::{Sending, Slice},
     driver::{Detached, Driver, Event, Gone},
-    engine::{Now, Order, Outlet, Process, ShardEngine},
+    engine::{Limits, Now, Order, Outlet, Parcel, Process, ShardEngine},
     id::ConnId,
 };
 
@@ -43,7 +43,34 @@ pub(crate) struct Shard<D: Driver> {
     process: Arc<Process>,
     /// The next sleep is no longer than this.
     wake_by: Option<Duration>,
+    standstill: Standstill,
     limits: TurnLimits,
+}
+
+/// Time in which the process did not run: stopped, or paused with its machine. The
+/// engine's clock leaves it out, so that all deadlines move by it.
+#[derive(Debug, Default)]
+struct Standstill {
+    /// The clock at the beginning of the last turn.
+    last_ms: u64,
+    /// How long the present wait may take.
+    asked_ms: Option<u64>,
+    /// All such time so far.
+    lost_ms: u64,
+}
+
+impl Standstill {
+    /// The time for the engine when the clock says `now`.
+    fn corrected(&mut self, now: Now) -> Now {
+        let gap = now.since_start_ms.saturating_sub(self.last_ms);
+        self.last_ms = now.since_start_ms;
+        if let Some(asked) = self.asked_ms
+            && gap.saturating_sub(asked) > Limits::STANDSTILL_MS
+        {
+            self.lost_ms += gap - asked;
+        }
+        Now { since_start_ms: now.since_start_ms - self.lost_ms, ..now }
+    }
 }
 
 /// How far the end of the engine has come on this shard.
@@ -61,10 +88,21 @@ enum Drain {
 pub(crate) struct TurnLimits {
     pub(crate) mails: usize,
     pub(crate) events: usize,
+    pub(crate) received_bytes: usize,
 }
 
-/// How soon a shard tries again to send mail that a full mailbox refused.
-const RETRY: Duration = Duration::from_millis(1);
+impl TurnLimits {
+    pub(crate) fn of(limits: &Limits) -> Self {
+        Self {
+            mails: limits.mails_per_turn,
+            events: limits.events_per_turn,
+            received_bytes: limits.received_bytes_per_turn,
+        }
+    }
+}
+
+/// Connections whose hold is over that go on in one turn.
+const RESUMED_PER_TURN: usize = 256;
 
 impl<D: Driver> Shard<D> {
     pub(crate) fn new(
@@ -87,6 +125,7 @@ impl<D: Driver> Shard<D> {
             drain: Drain::None,
             process,
             wake_by: None,
+            standstill: Standstill::default(),
             limits,
         }
     }
@@ -97,17 +136,19 @@ impl<D: Driver> Shard<D> {
     /// When the driver can wait no more.
     pub(crate) fn turn(&mut self, clock: &impl Clock) -> io::Result<()> {
         self.sleep()?;
-        self.engine.begin_turn(clock.now());
-        // What is published faster than its members can be reached must not be
-        // joined by more: the publishers' sockets and the mailbox fill up instead.
+        let now = self.standstill.corrected(clock.now());
+        self.engine.begin_turn(now);
         self.quiesce();
-        let more_mail = self.engine.must_catch_up() || self.take_mail();
+        let more_mail = self.take_mail();
         self.driver.hold_data(self.must_hold());
-        let more_events = self.take_events();
+        self.resume();
+        // Mail that is left comes before the sockets.
+        let more_events = more_mail || self.take_events();
         let more_timers = self.engine.on_timers();
         let more_sends = self.flush();
         self.tell_if_quiet();
-        self.left_over = more_mail || more_events || more_timers || more_sends;
+        let more_resumed = self.engine.has_resumable() && !self.must_hold();
+        self.left_over = more_events || more_timers || more_sends || more_resumed;
         Ok(())
     }
 
@@ -116,17 +157,9 @@ impl<D: Driver> Shard<D> {
         self.drain != Drain::None
     }
 
-    /// Whether mail for other shards waits for their mailboxes.
-    pub(crate) fn has_waiting_mail(&self) -> bool {
-        self.post.is_waiting()
-    }
-
     /// Whether a turn would find nothing to do of its own.
     pub(crate) fn is_quiet(&self) -> bool {
-        !self.has_drain_step()
-            && !self.left_over
-            && self.mailbox.len() == 0
-            && !self.post.is_waiting()
+        !self.has_drain_step() && !self.left_over && self.mailbox.len() == 0
     }
 
     /// Lets the next sleep last no longer than `most`.
@@ -139,13 +172,11 @@ impl<D: Driver> Shard<D> {
         if let Some(most) = self.wake_by.take() {
             timeout = Some(timeout.map_or(most, |timeout| timeout.min(most)));
         }
-        if self.post.is_waiting() {
-            timeout = Some(timeout.map_or(RETRY, |timeout| timeout.min(RETRY)));
-        }
         // A hold that has ended in the last turn must not be slept through.
         self.driver.hold_data(self.must_hold());
         let may_sleep = !self.left_over && self.mailbox.going_to_sleep() && !self.has_drain_step();
         let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
+        self.standstill.asked_ms = timeout.map(|timeout| timeout.as_millis() as u64);
         let result = self.driver.wait(timeout);
         self.mailbox.awake();
         result
@@ -160,14 +191,14 @@ impl<D: Driver> Shard<D> {
         }
     }
 
+    /// Whether no client is heard: the drain is under way.
     fn must_hold(&self) -> bool {
-        let unheard = match self.drain {
+        match self.drain {
             Drain::None => false,
             Drain::Quiescing => true,
             // An open connection's message would still be taken for one.
             Drain::Closing => !self.engine.has_ended_all(),
-        };
-        unheard || self.engine.must_catch_up()
+        }
     }
 
     fn take_mail(&mut self) -> bool {
@@ -177,17 +208,31 @@ impl<D: Driver> Shard<D> {
         let waiting = self.mailbox.len();
         let most = waiting.min(self.limits.mails);
         for _ in 0..most {
-            let Some(mail) = self.mailbox.take() else { break };
-            self.engine.on_mail(mail);
-            if !self.after_event() {
-                return true;
-            }
+            let Some(parcel) = self.mailbox.take() else { break };
+            self.engine.on_mail(parcel);
+            self.after_event();
         }
         if self.drain == Drain::Quiescing && all_quiet && most == waiting {
             self.drain = Drain::Closing;
             self.engine.begin_drain();
         }
-        self.mailbox.len() > 0
+        most < waiting
+    }
+
+    /// Lets connections go on whose hold is over.
+    fn resume(&mut self) {
+        if self.must_hold() {
+            return;
+        }
+        let mut bytes = 0;
+        for _ in 0..RESUMED_PER_TURN {
+            let Some(more) = self.engine.resume_next() else { break };
+            self.after_event();
+            bytes += more;
+            if bytes >= self.limits.received_bytes {
+                break;
+            }
+        }
     }
 
     /// First step of a drain, which makes the second one lossless: nothing more is
@@ -202,7 +247,7 @@ impl<D: Driver> Shard<D> {
 
     /// Tells the other shards that this one is quiet, once it is.
     fn tell_if_quiet(&mut self) {
-        if self.drain != Drain::Quiescing || self.post.is_waiting() {
+        if self.drain != Drain::Quiescing {
             return;
         }
         let shard = self.engine.core.shard;
@@ -216,7 +261,9 @@ impl<D: Driver> Shard<D> {
         self.process.admission.quiet_shards() == self.process.all_shards()
     }
 
+    /// Takes in what the driver has. Returns whether there may be more.
     fn take_events(&mut self) -> bool {
+        let mut received = 0;
         for _ in 0..self.limits.events {
             let Some(event) = self.driver.next() else { return false };
             match event {
@@ -227,28 +274,35 @@ impl<D: Driver> Shard<D> {
                         self.engine.on_lost(id);
                     }
                 }
-                Event::Data(id, bytes) => self.engine.on_data(id, bytes),
+                Event::Data(id, bytes) => {
+                    // What was sent here before these bytes were comes first.
+                    for _ in 0..self.mailbox.len() {
+                        let Some(parcel) = self.mailbox.take() else { break };
+                        self.engine.on_mail(parcel);
+                    }
+                    received += bytes.len();
+                    self.engine.on_data(id, bytes);
+                }
                 Event::Sent(id) => self.engine.on_sent(id),
                 Event::Gone(id, Gone::Eof) => self.engine.on_eof(id),
                 Event::Gone(id, Gone::Reset | Gone::Error(_)) => self.engine.on_lost(id),
             }
-            if !self.after_event() {
-                self.driver.hold_data(true);
+            self.after_event();
+            if received >= self.limits.received_bytes {
+                break;
             }
         }
         true
     }
 
-    /// Orders may free the slot that the next connection gets, so they are
-    /// carried out before anything else happens. Returns whether the turn may
-    /// take in more.
-    fn after_event(&mut self) -> bool {
+    /// Orders may free the slot that the next connection gets, and a hold is to stop
+    /// the next event, so they are carried out before anything else happens.
+    fn after_event(&mut self) {
         if self.engine.wants_flush() {
             self.flush();
         } else if self.engine.has_orders() {
             self.carry_out_orders();
         }
-        !self.engine.must_catch_up()
     }
 
     fn flush(&mut self) -> bool {
@@ -261,8 +315,9 @@ impl<D: Driver> Shard<D> {
     }
 
     fn send_mail(&mut self) {
-        self.post.retry();
-        for (mut shards, mail) in self.engine.take_outbound() {
+        self.mailbox.credit_handles(self.engine.take_handle_credit());
+        for (mut shards, parcel) in self.engine.take_outbound() {
+            let Parcel { mail, origin, bytes } = parcel;
             let mut mail = Some(mail);
             while shards != 0 {
                 let shard = shards.trailing_zeros() as usize;
@@ -271,10 +326,9 @@ impl<D: Driver> Shard<D> {
                     (Some(mail), 1..) => mail.for_another(),
                     _ => mail.take(),
                 };
-                if let Some(copy) = copy
-                    && !self.post.send(shard, copy)
-                {
-                    self.engine.count_dropped_mails(1);
+                let Some(mail) = copy else { continue };
+                if self.post.send(shard, Parcel { mail, origin, bytes }).is_err() {
+                    self.engine.on_shard_ended(shard as u8);
                 }
             }
         }
@@ -288,6 +342,7 @@ impl<D: Driver> Shard<D> {
             match order {
                 Order::Shutdown(id) => self.driver.shutdown(id),
                 Order::Close(id) => self.driver.close(id),
+                Order::Hold(id, hold) => self.driver.hold(id, hold),
                 Order::HandOff(id, mut bytes) => {
                     if let Some(Detached { socket, unread }) = self.driver.detach(id)
                         && let Some(hand_off) = &mut self.hand_off
@@ -307,5 +362,13 @@ struct ToDriver<'a, D>(&'a mut D);
 impl<D: Driver> Outlet for ToDriver<'_, D> {
     fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending {
         self.0.send(id, batch)
+    }
+
+    fn unsent_bytes(&mut self, id: ConnId) -> usize {
+        self.0.unsent_bytes(id)
+    }
+
+    fn has_unread(&mut self, id: ConnId) -> bool {
+        self.0.has_unread(id)
     }
 }

@@ -97,11 +97,11 @@ fn a_handler_may_shut_the_engine_down() {
 }
 
 #[test]
-fn a_shutdown_by_a_handler_whose_own_mailbox_is_full_does_not_hang() {
+fn a_shutdown_by_a_handler_while_handles_may_send_no_more_does_not_hang() {
     let slot = Arc::new(OnceLock::<Handle>::new());
     let inside = Arc::clone(&slot);
     let bed = Bed::start(1, |builder| {
-        let limits = Limits { mailbox_messages: 1, ..Limits::default() };
+        let limits = Limits { handle_window_bytes: 1, ..Limits::default() };
         builder.limits(limits).on("stop", move |_, _| {
             let handle = inside.get().expect("the test sets it");
             handle.broadcast("last", Data::absent())?;

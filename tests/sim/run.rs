@@ -55,7 +55,10 @@ fn tapped(log: &Log) -> Builder {
 fn cramped() -> Limits {
     Limits {
         batch_bytes: 300,
-        mailbox_messages: 3,
+        room_share_bytes: 500,
+        shard_share_bytes: 2000,
+        window_bytes: 1500,
+        received_bytes_per_turn: 300,
         mails_per_turn: 2,
         events_per_turn: 2,
         sends_per_turn: 1,

@@ -332,6 +332,11 @@ impl Driver for EpollDriver {
         Some(Detached { socket, unread: Vec::new() })
     }
 
+    fn has_unread(&mut self, id: ConnId) -> bool {
+        let Some(tenant) = self.table.tenant(id) else { return false };
+        rustix::io::ioctl_fionread(&tenant.stream).is_ok_and(|bytes| bytes > 0)
+    }
+
     fn has_sent_all(&mut self) -> bool {
         true
     }

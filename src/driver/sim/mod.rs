@@ -300,6 +300,11 @@ impl Driver for SimDriver {
         self.evict(id).map(|socket| Detached { socket, unread: Vec::new() })
     }
 
+    fn has_unread(&mut self, id: ConnId) -> bool {
+        let Some(peer) = self.peer(id) else { return false };
+        !self.net.lock().link(peer).inbound.is_empty()
+    }
+
     fn has_sent_all(&mut self) -> bool {
         true
     }

@@ -420,6 +420,12 @@ impl Driver for UringDriver {
         Some(Detached { socket: tenant.socket, unread })
     }
 
+    fn has_unread(&mut self, id: ConnId) -> bool {
+        let Some(tenant) = self.table.tenant(id) else { return false };
+        let unread = rustix::io::ioctl_fionread(&tenant.socket).is_ok_and(|bytes| bytes > 0);
+        unread || self.ring.has_received(Tag::of(id))
+    }
+
     fn has_sent_all(&mut self) -> bool {
         self.submit();
         self.leaving.is_empty()

@@ -451,6 +451,11 @@ impl Ring {
         self.received_bytes
     }
 
+    /// Whether something that arrived for `tag` waits to be taken.
+    pub(super) fn has_received(&self, tag: Tag) -> bool {
+        self.received.iter().any(|(whose, ..)| *whose == tag)
+    }
+
     /// Takes all that arrived for `tag` out of the line.
     pub(super) fn take_received(&mut self, tag: Tag) -> Vec<(Received, bool)> {
         let mut taken = Vec::new();
