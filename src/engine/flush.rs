@@ -157,9 +157,11 @@ impl Core {
         self.rooms.channel(channel).passed as usize
     }
 
-    /// Whether a connection that is behind has taken something of late.
+    /// Whether a connection that is behind has taken something of late, and wants to
+    /// lose nothing.
     fn is_paced(&self, slot: u32) -> bool {
-        let lag = self.connections[slot as usize].lag.as_ref();
+        let connection = &self.connections[slot as usize];
+        let lag = connection.lag.as_ref().filter(|_| connection.policy == SlowPolicy::Close);
         lag.is_some_and(|lag| self.now.tick().wrapping_sub(lag.since) <= PACE_TICKS)
     }
 
@@ -169,11 +171,13 @@ impl Core {
         let channel = self.rooms.channel_mut(index);
         channel.passed = 0;
         let lagging = channel.paced as usize * 4 > channel.members.len();
-        let was_lagging = std::mem::replace(&mut channel.is_lagging, lagging);
+        channel.is_lagging = lagging;
+        let is_new = lagging && !std::mem::replace(&mut channel.is_listed, lagging);
         let (lowest, pass_end) = (channel.lowest, channel.pass_end);
         if !lagging {
             self.settle_channel(index, pass_end);
-        } else if !was_lagging {
+        }
+        if is_new {
             self.rooms.lagging.push(index);
         }
         let channel = self.rooms.channel_mut(index);
@@ -210,11 +214,12 @@ impl Core {
         let rooms = &mut self.rooms;
         let mut lagging = std::mem::take(&mut rooms.lagging);
         lagging.retain(|channel| {
-            let is_lagging = rooms.channel(*channel).is_lagging;
-            if is_lagging {
+            let found = rooms.channel_mut(*channel);
+            found.is_listed = found.is_lagging;
+            if found.is_lagging {
                 rooms.mark_dirty(*channel);
             }
-            is_lagging
+            rooms.channel(*channel).is_listed
         });
         self.rooms.lagging = lagging;
     }

@@ -63,6 +63,8 @@ pub(crate) struct Channel {
     pub(crate) paced: u32,
     /// The last whole pass left more than a quarter of the members behind that read.
     pub(crate) is_lagging: bool,
+    /// It is on the list of those that were lagging when it was last looked at.
+    pub(crate) is_listed: bool,
     /// More waits than the room's share, or did and half of it has not gone yet.
     pub(crate) is_congested: bool,
     pub(crate) settled: u64,
@@ -183,6 +185,7 @@ impl Rooms {
             behind: 0,
             paced: 0,
             is_lagging: false,
+            is_listed: false,
             is_congested: false,
             settled: 0,
             owed: VecDeque::new(),
@@ -337,7 +340,7 @@ impl Rooms {
         if gone.dirty {
             self.dirty.retain(|dirty| *dirty != channel);
         }
-        if gone.is_lagging {
+        if gone.is_listed {
             self.lagging.retain(|lagging| *lagging != channel);
         }
         self.waiting -= gone.waiting();
