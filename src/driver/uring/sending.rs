@@ -6,7 +6,7 @@ use std::{io, net::Shutdown};
 
 use super::{
     UringDriver,
-    ring::Tag,
+    arrivals::Tag,
     table::{Marks, Tenant, Unsent},
 };
 use crate::{
@@ -82,6 +82,9 @@ impl UringDriver {
         // wait for ever: for a failed connection "sent" means "done with".
         if tenant.marks.take(Marks::OWED) && tenant.marks.any(Marks::TOLD) {
             self.sent.push_back(tenant.id);
+        }
+        if tenant.marks.any(Marks::HELD) {
+            self.failed.push_back(tenant.id);
         }
         // What has arrived can still be read, and behind it the receive ends.
         let _ = tenant.socket.shutdown(Shutdown::Both);
