@@ -2,6 +2,7 @@
 //! Waits for conditions; the only number of turns is the one that says "never".
 
 mod endings;
+mod fairness;
 mod holding;
 mod of_kernel;
 mod worlds;

@@ -15,13 +15,13 @@ use std::{collections::VecDeque, net::TcpStream};
 use super::{
     Step, UringDriver,
     arrivals::{Received, Tag},
-    table::{Marks, Tenant},
+    receiving::ask_to_receive,
+    table::Marks,
 };
 use crate::{driver::Gone, id::ConnId};
 
-/// The most that a receive of a connection that was held takes, and that is lent at
-/// once of what a hold kept back.
-pub(super) const PORTION_BYTES: usize = 64 << 10;
+/// The most that is lent at once of what a hold kept back.
+const PORTION_BYTES: usize = super::receiving::PORTION_BYTES;
 
 /// What a hold keeps back.
 #[derive(Debug, Default)]
@@ -172,15 +172,6 @@ impl UringDriver {
         tenant.marks.clear(Marks::KEEPS);
         tenant.marks.set(Marks::TOLD);
         Some(Step::Gone(tenant.id, why))
-    }
-}
-
-/// Has the next wait arm the receive of `tenant`, if it may receive and does not.
-pub(super) fn ask_to_receive(tenant: &mut Tenant, queue: &mut VecDeque<ConnId>) {
-    let not_now = Marks::ARMED | Marks::QUEUED | Marks::HELD | Marks::KEEPS | Marks::TOLD;
-    if !tenant.marks.any(not_now) {
-        tenant.marks.set(Marks::QUEUED);
-        queue.push_back(tenant.id);
     }
 }
 

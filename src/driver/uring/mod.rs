@@ -11,7 +11,8 @@
 //!
 //! Backpressure needs no switch. Data that is held back stays in the receive
 //! buffers; when they are used up the kernel ends the receives that find none, and
-//! those are armed again, whoever has had nothing first, when buffers come back.
+//! those are armed again, whoever has had nothing first and each for one portion,
+//! when buffers come back.
 //!
 //! A send that the socket refuses in part is found out only at the submission,
 //! after [`Sending::Done`] was answered. The rest is then sent by an operation that
@@ -26,6 +27,7 @@ mod detaching;
 mod holding;
 mod load;
 pub mod probe;
+mod receiving;
 mod ring;
 mod sending;
 mod settings;
@@ -38,7 +40,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt, io,
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
     sync::Arc,
     time::Duration,
 };
@@ -47,9 +49,9 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use self::{
     accepting::Acceptor,
-    arrivals::{Received, Tag},
+    arrivals::Tag,
     buffers::Chunk,
-    holding::{Kept, PORTION_BYTES, ask_to_receive, is_cancelled},
+    holding::Kept,
     ring::{Completion, Ring},
     settings::open_ring,
     table::{Marks, Table, Tenant},
@@ -156,33 +158,12 @@ impl UringDriver {
         if !self.sent.is_empty() || !self.failed.is_empty() || (has_data && !self.held) {
             return Some(Duration::ZERO);
         }
+        if self.has_more_to_arm() {
+            return Some(Duration::ZERO);
+        }
         match self.acceptor.as_ref().and_then(Acceptor::longest_wait) {
             Some(longest) => Some(asked.map_or(longest, |asked| asked.min(longest))),
             None => asked,
-        }
-    }
-
-    /// Arms what is not armed and should be.
-    fn arm(&mut self) {
-        if let Some(acceptor) = &mut self.acceptor {
-            acceptor.arm(&mut self.ring);
-        }
-        self.ring.watch(self.eventfd.as_fd());
-        if !self.ring.has_buffers() {
-            return;
-        }
-        for id in self.hungry.drain(..).chain(self.fed.drain(..)) {
-            let Some(tenant) = self.table.tenant(id) else { continue };
-            tenant.marks.clear(Marks::FED | Marks::QUEUED);
-            if tenant.marks.any(Marks::ARMED | Marks::HELD | Marks::KEEPS | Marks::TOLD) {
-                continue;
-            }
-            tenant.marks.set(Marks::ARMED);
-            if tenant.marks.take(Marks::SLOWED) {
-                self.ring.receive_once(Tag::of(id), &tenant.socket, PORTION_BYTES);
-            } else {
-                self.ring.receive(Tag::of(id), &tenant.socket);
-            }
         }
     }
 
@@ -266,43 +247,6 @@ impl UringDriver {
             }
         }
         self.next_released()
-    }
-
-    fn on_received(&mut self, tag: Tag, received: Received, goes_on: bool) -> Option<Step> {
-        let Some(tenant) = self.table.tagged(tag) else {
-            // Of a connection that was closed meanwhile.
-            if let Received::Chunk(chunk) = received {
-                self.ring.put_back(chunk);
-            }
-            return None;
-        };
-        let id = tenant.id;
-        if !goes_on {
-            tenant.marks.clear(Marks::ARMED | Marks::STOPPING);
-        }
-        if tenant.marks.any(Marks::HELD | Marks::KEEPS | Marks::TOLD) {
-            return self.keep(tag, received);
-        }
-        let why = match received {
-            Received::Chunk(chunk) => {
-                tenant.marks.set(Marks::FED);
-                ask_to_receive(tenant, &mut self.fed);
-                return Some(Step::Data(id, chunk));
-            }
-            Received::NoBuffer => {
-                let fed = tenant.marks.any(Marks::FED);
-                ask_to_receive(tenant, if fed { &mut self.fed } else { &mut self.hungry });
-                return None;
-            }
-            Received::Failed(error) if is_cancelled(&error) => {
-                // The hold that it was cancelled for has ended.
-                ask_to_receive(tenant, &mut self.fed);
-                return None;
-            }
-            Received::End => Gone::Eof,
-            Received::Failed(error) => Gone::from(&error),
-        };
-        self.tell(tag, why)
     }
 }
 

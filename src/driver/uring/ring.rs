@@ -207,6 +207,11 @@ impl Ring {
         self.answered_sends
     }
 
+    /// How many receive buffers there are, and the size of each in bytes.
+    pub(super) fn buffer_dimensions(&self) -> (usize, usize) {
+        self.buffers.dimensions()
+    }
+
     /// Whether a buffer is left to receive into.
     pub(super) fn has_buffers(&self) -> bool {
         self.buffers.any_left()
