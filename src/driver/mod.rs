@@ -28,6 +28,7 @@ pub mod listen;
 mod scarcity;
 pub mod sim;
 mod tail;
+mod unsent;
 pub mod uring;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};

@@ -26,6 +26,9 @@ const TURNS: usize = 10_000;
 /// More than the buffers between a driver and a stalled peer hold.
 const STALLING_BYTES: usize = 1 << 20;
 
+/// What the kernel of a peer acknowledges before the peer has read it, at the most.
+const RECEIVABLE_BYTES: usize = 128 << 10;
+
 macro_rules! contract {
     ($($body:ident,)*) => {
         mod sim {
@@ -50,6 +53,7 @@ macro_rules! contract {
 contract! {
     bytes_arrive_whole_and_in_order,
     a_slow_reader_gets_everything_and_sent_comes_once,
+    unsent_bytes_fall_with_each_that_the_peer_takes,
     what_was_done_is_sent_before_a_shutdown,
     what_was_done_is_sent_before_a_close,
     held_data_waits_while_sends_go_on,
@@ -263,6 +267,27 @@ fn a_slow_reader_gets_everything_and_sent_comes_once<W: World>(seed: u64) {
     bench.settle();
     assert_eq!(bench.count(ID, &Seen::Sent), sent);
     assert!(read.strip_prefix(&all[..]) == Some(b"behind it"));
+}
+
+fn unsent_bytes_fall_with_each_that_the_peer_takes<W: World>(seed: u64) {
+    let mut bench = Bench::<W>::new(seed);
+    let mut peer = bench.connect(ID);
+    assert_eq!(bench.driver.unsent_bytes(ID), 0);
+    let sent = bench.fill(ID, &mut peer).len();
+    let mut unsent = bench.driver.unsent_bytes(ID);
+    assert!(unsent > 0 && unsent <= sent, "{unsent} of {sent}");
+    bench.world.resume(&mut peer);
+    let mut read = 0;
+    // What the peer has read it has acknowledged, sooner or later.
+    bench.until("all", |bench| {
+        read += bench.world.read(&mut peer).0.len();
+        let now = bench.driver.unsent_bytes(ID);
+        assert!(now <= unsent && now + read >= sent - RECEIVABLE_BYTES, "{now} after {unsent}");
+        unsent = now;
+        now == 0 && read == sent
+    });
+    bench.driver.close(ID);
+    assert_eq!(bench.driver.unsent_bytes(ID), 0);
 }
 
 /// Fills the connection as far as the driver says that it is done with what it was

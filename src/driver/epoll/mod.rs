@@ -18,6 +18,7 @@ use std::{
     collections::VecDeque,
     io,
     net::{Shutdown, SocketAddr, TcpListener},
+    os::fd::AsFd,
     sync::Arc,
     time::Duration,
 };
@@ -31,7 +32,7 @@ use self::{
     ready::{ReadyList, TurnBounds},
     table::{Marks, Table, Tenant},
 };
-use super::{Detached, Driver, Event, Gone, STEPS_PER_ACCEPT, Waker};
+use super::{Detached, Driver, Event, Gone, STEPS_PER_ACCEPT, Waker, unsent::bytes_in_socket};
 use crate::{
     batch::{Sending, Slice},
     id::ConnId,
@@ -311,8 +312,10 @@ impl Driver for EpollDriver {
         list(tenant, &mut self.ready, &mut self.urgent);
     }
 
-    fn unsent_bytes(&mut self, _id: ConnId) -> usize {
-        0
+    fn unsent_bytes(&mut self, id: ConnId) -> usize {
+        let Some(tenant) = self.table.tenant(id) else { return 0 };
+        let with_driver = tenant.tail.as_ref().map_or(0, |tail| tail.len());
+        with_driver + bytes_in_socket(tenant.stream.as_fd())
     }
 
     fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending {

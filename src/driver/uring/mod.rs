@@ -40,7 +40,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt, io,
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     sync::Arc,
     time::Duration,
 };
@@ -56,7 +56,7 @@ use self::{
     settings::open_ring,
     table::{Marks, Table, Tenant},
 };
-use super::{Detached, Driver, Event, Gone, STEPS_PER_ACCEPT, Waker};
+use super::{Detached, Driver, Event, Gone, STEPS_PER_ACCEPT, Waker, unsent::bytes_in_socket};
 use crate::{
     batch::{Sending, Slice},
     id::ConnId,
@@ -314,8 +314,11 @@ impl Driver for UringDriver {
         self.set_hold(id, hold);
     }
 
-    fn unsent_bytes(&mut self, _id: ConnId) -> usize {
-        0
+    fn unsent_bytes(&mut self, id: ConnId) -> usize {
+        self.submit_sends_of(id);
+        let Some(tenant) = self.table.tenant(id) else { return 0 };
+        let with_driver = tenant.unsent.as_ref().map_or(0, |unsent| unsent.tail.len());
+        with_driver + bytes_in_socket(tenant.socket.as_fd())
     }
 
     fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending {

@@ -310,12 +310,12 @@ impl Ring {
         self.push(&entry.flags(flags).user_data(SEND | u64::from(index)));
     }
 
-    /// Sends all of `bytes`, however long it takes, and gives the number by which
-    /// it can be cancelled.
+    /// Sends what the socket takes of `bytes` as soon as it takes any, however long
+    /// that is, and gives the number by which it can be cancelled.
     pub(super) fn send_lasting(&mut self, tag: Tag, socket: &TcpStream, bytes: Bytes) -> u32 {
         let fd = Fd(socket.as_raw_fd());
-        let flags = MSG_WAITALL | MSG_NOSIGNAL;
-        let entry = opcode::Send::new(fd, bytes.as_ptr(), bytes.len() as u32).flags(flags).build();
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let entry = opcode::Send::new(fd, bytes.as_ptr(), len).flags(MSG_NOSIGNAL).build();
         // The bytes stay where they are when their handle moves into the slab.
         let key = self.lasting.insert((tag, bytes)) as u32;
         self.push(&entry.user_data(LASTING | u64::from(key)));

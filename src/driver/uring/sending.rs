@@ -35,7 +35,8 @@ impl UringDriver {
         tenant.unsent = Some(Box::new(Unsent { tail, key }));
     }
 
-    /// A lasting send has ended.
+    /// A lasting send has ended, with as much as the socket took at once: what is
+    /// left must be known while a slow peer takes it bit by bit.
     pub(super) fn on_taken(&mut self, tag: Tag, taken: usize) {
         let Some(tenant) = self.table.tagged(tag).or_else(|| self.leaving.get_mut(&tag)) else {
             return;
