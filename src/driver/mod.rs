@@ -28,6 +28,7 @@ pub mod listen;
 mod scarcity;
 pub mod sim;
 mod tail;
+mod unsent;
 pub mod uring;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -36,6 +37,11 @@ use crate::{
     batch::{Sending, Slice},
     id::ConnId,
 };
+
+/// An accept is tried before the first event and after every so many others, less
+/// one, and all that are due after the last: neither a flood of data nor a storm of
+/// connects keeps the other waiting.
+const STEPS_PER_ACCEPT: u32 = 4;
 
 /// Something that happened to a socket. Borrowed from the driver until the next
 /// call of [`Driver::next`].

@@ -42,6 +42,11 @@ impl Tail {
         self.0.iter()
     }
 
+    /// How many bytes are left.
+    pub(super) fn len(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
+    }
+
     /// Forgets the first `taken` bytes.
     pub(super) fn advance(&mut self, mut taken: usize) {
         while let Some(first) = self.0.front_mut() {

@@ -1,12 +1,19 @@
 //! What every driver promises, tried on each of them: one body, many worlds.
 //! Waits for conditions; the only number of turns is the one that says "never".
 
+mod endings;
+mod fairness;
+mod holding;
 mod of_kernel;
 mod worlds;
 
 use bytes::Bytes;
 
-use self::worlds::{Sim, World};
+use self::{
+    endings::*,
+    holding::*,
+    worlds::{Sim, World},
+};
 use super::*;
 
 /// Every body runs on every driver; on the simulator with these many seeds, of
@@ -18,6 +25,9 @@ const TURNS: usize = 10_000;
 
 /// More than the buffers between a driver and a stalled peer hold.
 const STALLING_BYTES: usize = 1 << 20;
+
+/// What the kernel of a peer acknowledges before the peer has read it, at the most.
+const RECEIVABLE_BYTES: usize = 128 << 10;
 
 macro_rules! contract {
     ($($body:ident,)*) => {
@@ -43,10 +53,23 @@ macro_rules! contract {
 contract! {
     bytes_arrive_whole_and_in_order,
     a_slow_reader_gets_everything_and_sent_comes_once,
+    unsent_bytes_fall_with_each_that_the_peer_takes,
     what_was_done_is_sent_before_a_shutdown,
     what_was_done_is_sent_before_a_close,
     held_data_waits_while_sends_go_on,
     a_wait_returns_at_once_for_data_whose_hold_has_ended,
+    a_held_connection_lends_nothing_and_others_are_served,
+    what_a_hold_kept_back_is_lent_when_it_ends,
+    a_hold_takes_effect_on_what_the_turn_has_yet_to_lend,
+    holds_that_come_and_go_lose_nothing,
+    a_held_connection_is_told_what_was_sent,
+    the_end_of_a_held_connection_comes_behind_its_data,
+    a_held_connection_that_fails_is_reported_at_once,
+    a_connection_that_failed_before_its_hold_is_reported,
+    a_held_connection_whose_send_fails_is_reported_at_once,
+    a_held_connection_is_closed_as_any_other,
+    a_held_connection_is_detached_with_what_it_has_not_lent,
+    a_hold_of_another_generation_is_ignored,
     a_wait_returns_at_once_for_events_that_were_left_untaken,
     a_batch_of_slices_of_every_size_arrives_whole,
     after_eof_sending_goes_on,
@@ -246,6 +269,27 @@ fn a_slow_reader_gets_everything_and_sent_comes_once<W: World>(seed: u64) {
     assert!(read.strip_prefix(&all[..]) == Some(b"behind it"));
 }
 
+fn unsent_bytes_fall_with_each_that_the_peer_takes<W: World>(seed: u64) {
+    let mut bench = Bench::<W>::new(seed);
+    let mut peer = bench.connect(ID);
+    assert_eq!(bench.driver.unsent_bytes(ID), 0);
+    let sent = bench.fill(ID, &mut peer).len();
+    let mut unsent = bench.driver.unsent_bytes(ID);
+    assert!(unsent > 0 && unsent <= sent, "{unsent} of {sent}");
+    bench.world.resume(&mut peer);
+    let mut read = 0;
+    // What the peer has read it has acknowledged, sooner or later.
+    bench.until("all", |bench| {
+        read += bench.world.read(&mut peer).0.len();
+        let now = bench.driver.unsent_bytes(ID);
+        assert!(now <= unsent && now + read >= sent - RECEIVABLE_BYTES, "{now} after {unsent}");
+        unsent = now;
+        now == 0 && read == sent
+    });
+    bench.driver.close(ID);
+    assert_eq!(bench.driver.unsent_bytes(ID), 0);
+}
+
 /// Fills the connection as far as the driver says that it is done with what it was
 /// sent; all that.
 fn fill_to_the_last_done<W: World>(bench: &mut Bench<W>, peer: &mut W::Peer) -> Vec<u8> {
@@ -300,33 +344,6 @@ fn what_was_done_is_sent_before_a_close<W: World>(seed: u64) {
     assert!(read == all);
 }
 
-fn held_data_waits_while_sends_go_on<W: World>(seed: u64) {
-    let mut bench = Bench::<W>::new(seed);
-    let mut peer = bench.connect(ID);
-    bench.driver.hold_data(true);
-    let sent = bench.fill(ID, &mut peer);
-    bench.write_all(&mut peer, b"held");
-    bench.world.resume(&mut peer);
-    assert!(bench.read_exactly(&mut peer, sent.len()) == sent);
-    bench.until("sent", |bench| bench.count(ID, &Seen::Sent) == 1);
-    assert_eq!(bench.data(ID), b"");
-    bench.driver.hold_data(false);
-    bench.until("what was held", |bench| bench.data(ID) == b"held");
-}
-
-fn a_wait_returns_at_once_for_data_whose_hold_has_ended<W: World>(seed: u64) {
-    let mut bench = Bench::<W>::new(seed);
-    let mut peer = bench.connect(ID);
-    bench.driver.hold_data(true);
-    bench.write_all(&mut peer, b"held");
-    bench.settle_held(&mut peer);
-    bench.driver.hold_data(false);
-    while bench.data(ID) != b"held" {
-        // Nothing new comes that could end this.
-        bench.turn_of(None);
-    }
-}
-
 fn a_wait_returns_at_once_for_events_that_were_left_untaken<W: World>(seed: u64) {
     let mut bench = Bench::<W>::new(seed);
     let ids = [ID, OTHER, ConnId::new(0, 5, 1)];
@@ -373,56 +390,6 @@ fn a_batch_of_slices_of_every_size_arrives_whole<W: World>(seed: u64) {
         assert!(sent.drain(..read.len()).eq(read));
     }
     assert!(bench.read_exactly(&mut peer, sent.len()) == sent);
-}
-
-fn after_eof_sending_goes_on<W: World>(seed: u64) {
-    let mut bench = Bench::<W>::new(seed);
-    let mut peer = bench.connect(ID);
-    let text = bench.fill(ID, &mut peer);
-    bench.world.finish(&mut peer);
-    bench.until("end", |bench| bench.gone(ID) == [Gone::Eof]);
-    bench.world.resume(&mut peer);
-    assert!(bench.read_exactly(&mut peer, text.len()) == text);
-    bench.until("sent", |bench| bench.count(ID, &Seen::Sent) == 1);
-    bench.settle();
-    assert_eq!(bench.gone(ID), [Gone::Eof]);
-}
-
-fn a_reset_is_reported_once_and_ends_sending<W: World>(seed: u64) {
-    let mut bench = Bench::<W>::new(seed);
-    let mut peer = bench.connect(ID);
-    bench.write_all(&mut peer, b"last words");
-    bench.world.reset(peer);
-    bench.until("end", |bench| bench.gone(ID) == [Gone::Reset]);
-    assert!(b"last words".starts_with(&bench.data(ID)));
-    let before = bench.seen.len();
-    assert_eq!(bench.send(ID, &Bytes::from_static(b"anyone?")), Sending::Done);
-    bench.settle();
-    assert!(bench.seen[before..].iter().all(|(from, _)| *from != ID));
-}
-
-fn a_reset_while_pending_is_gone_and_never_sent<W: World>(seed: u64) {
-    let mut bench = Bench::<W>::new(seed);
-    let mut peer = bench.connect(ID);
-    bench.fill(ID, &mut peer);
-    bench.world.reset(peer);
-    bench.until("end", |bench| bench.gone(ID) == [Gone::Reset]);
-    bench.settle();
-    assert_eq!(bench.count(ID, &Seen::Sent), 0);
-    assert_eq!(bench.gone(ID), [Gone::Reset]);
-}
-
-fn a_failure_after_eof_releases_whoever_waits_for_sent<W: World>(seed: u64) {
-    let mut bench = Bench::<W>::new(seed);
-    let mut peer = bench.connect(ID);
-    bench.fill(ID, &mut peer);
-    bench.world.finish(&mut peer);
-    bench.until("end", |bench| bench.gone(ID) == [Gone::Eof]);
-    bench.world.reset(peer);
-    bench.until("sent", |bench| bench.count(ID, &Seen::Sent) == 1);
-    assert_eq!(bench.send(ID, &Bytes::from_static(b"anyone?")), Sending::Done);
-    bench.settle();
-    assert_eq!(bench.gone(ID), [Gone::Eof]);
 }
 
 fn nothing_names_a_closed_connection<W: World>(seed: u64) {

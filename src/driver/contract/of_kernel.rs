@@ -12,6 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{
     Bench, ID, Seen,
+    fairness::*,
     worlds::{Loopback, OfKernel, World, narrow_listener},
 };
 use crate::{
@@ -31,6 +32,11 @@ macro_rules! of_kernel {
                 a_turn_accepts_a_bounded_number_and_the_next_goes_on,
                 bytes_that_a_peer_sent_before_it_left_survive_a_failed_send,
                 an_idle_driver_does_not_spin,
+                a_stranger_is_heard_within_a_round_of_those_who_flood,
+                whoever_connects_is_accepted_beside_a_flood,
+                a_storm_of_connects_does_not_keep_data_waiting,
+                a_held_connection_lets_the_driver_sleep,
+                a_held_peers_window_fills_and_nobody_elses,
             }
 
             #[test]
@@ -56,7 +62,7 @@ of_kernel! {
     uring_tiny: UringTiny,
 }
 
-fn opened<K: OfKernel>(accept_batch: usize) -> (K::Driver, SocketAddr) {
+pub(super) fn opened<K: OfKernel>(accept_batch: usize) -> (K::Driver, SocketAddr) {
     let (listener, address) = narrow_listener();
     (K::open(listener, accept_batch), address)
 }

@@ -1,5 +1,5 @@
 //! What an edge means for one socket: what is noted of it, and what a read or a
-//! write then shows. Knows one connection at a time; not the ready list.
+//! write then shows. Knows one connection at a time; not the lists of them.
 
 use std::io::{self, Read};
 
@@ -19,31 +19,25 @@ pub(super) enum Outcome {
     End(Gone),
 }
 
-/// Marks what `event` says of `tenant`. Whether it must go on the ready list.
-pub(super) fn note(tenant: &mut Tenant, event: &event::Event) -> bool {
+/// Marks what `event` says of `tenant`.
+pub(super) fn note(tenant: &mut Tenant, event: &event::Event) {
     let closing = event.is_read_closed() || event.is_write_closed() || event.is_error();
     // An edge that finds no tail is of no use later: the next short send waits
     // for an edge of its own.
     if tenant.tail.is_some() && (closing || event.is_writable()) {
         tenant.marks.set(Marks::WRITABLE);
     }
-    if !tenant.marks.any(Marks::TOLD) {
-        if closing {
-            tenant.marks.set(Marks::READABLE | Marks::CLOSING);
-        } else if event.is_readable() {
-            tenant.marks.set(Marks::READABLE);
-        }
+    if tenant.marks.any(Marks::TOLD) {
+        return;
     }
-    list(tenant)
-}
-
-/// Marks `tenant` as listed if it has anything to do. Whether it was not before.
-pub(super) fn list(tenant: &mut Tenant) -> bool {
-    if !tenant.marks.any(Marks::READABLE | Marks::WRITABLE) || tenant.marks.any(Marks::LISTED) {
-        return false;
+    if event.is_error() {
+        tenant.marks.set(Marks::FAILED);
     }
-    tenant.marks.set(Marks::LISTED);
-    true
+    if closing {
+        tenant.marks.set(Marks::READABLE | Marks::CLOSING);
+    } else if event.is_readable() {
+        tenant.marks.set(Marks::READABLE);
+    }
 }
 
 /// Sends more of the tail. Whether `Sent` is to be reported.

@@ -2,13 +2,14 @@
 //! once, one receive buffer for all. Knows readiness and hides it.
 //!
 //! An edge is told only once, so whatever it announced must be remembered until
-//! it is used up: an id is on the ready list from its edge until a read or a
-//! write has shown that nothing is left, and while the list holds anything no
-//! wait sleeps.
+//! it is used up: an id is listed from its edge until a read or a write has shown
+//! that nothing is left, and while anything is listed no wait sleeps. A held
+//! connection is not listed; its mark remembers the edge until the hold ends.
 
 mod accept;
 mod edge;
 mod outgoing;
+mod ready;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use std::{
     collections::VecDeque,
     io,
     net::{Shutdown, SocketAddr, TcpListener},
+    os::fd::AsFd,
     sync::Arc,
     time::Duration,
 };
@@ -25,11 +27,12 @@ use mio::{Interest, Poll, Token, net::TcpStream};
 
 use self::{
     accept::Acceptor,
-    edge::{Outcome, flush, list, note, read},
+    edge::{Outcome, flush, note, read},
     outgoing::{GATHER_BYTES, Wire},
+    ready::{ReadyList, TurnBounds},
     table::{Marks, Table, Tenant},
 };
-use super::{Detached, Driver, Event, Gone, Waker};
+use super::{Detached, Driver, Event, Gone, STEPS_PER_ACCEPT, Waker, unsent::bytes_in_socket};
 use crate::{
     batch::{Sending, Slice},
     id::ConnId,
@@ -38,10 +41,6 @@ use crate::{
 // No connection has these: shard 255 is never given to one.
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
-
-/// One accept is tried before this many events of connections, and all that are
-/// due after the last.
-const STEPS_PER_ACCEPT: u32 = 16;
 
 /// Bounds of one [`EpollDriver`].
 #[derive(Clone, Debug)]
@@ -55,9 +54,13 @@ pub struct EpollSettings {
     pub events_per_wait: usize,
     /// The most accepts in one turn; at least 1. Default 128.
     pub accept_batch: usize,
-    /// The most reads of one socket before all others have had theirs; at least
-    /// 1. Default 4.
+    /// The most reads of one socket in one turn, each of which comes after one of
+    /// every other that has something; at least 1. Default 4.
     pub reads_per_event: u32,
+    /// The bytes after which a turn reads no more; at least 1. Default 1 MiB: a turn
+    /// stays short whoever sends how much, and every sender of 16 KiB messages among
+    /// fifty still has its share in it.
+    pub received_bytes_per_turn: usize,
 }
 
 impl Default for EpollSettings {
@@ -67,6 +70,7 @@ impl Default for EpollSettings {
             events_per_wait: 1024,
             accept_batch: 128,
             reads_per_event: 4,
+            received_bytes_per_turn: 1 << 20,
         }
     }
 }
@@ -79,15 +83,10 @@ pub struct EpollDriver {
     waker: Arc<mio::Waker>,
     acceptor: Option<Acceptor>,
     table: Table,
-    /// Ids that may have something to report, each at most once (stale ones
-    /// aside).
-    ready: VecDeque<ConnId>,
-    /// The id being read, and how many reads it has left.
-    current: Option<(ConnId, u32)>,
-    /// Ids that this turn may still serve.
-    ids_left: usize,
-    ids_per_turn: usize,
-    reads_per_event: u32,
+    ready: ReadyList,
+    /// Ids that have something to do that no hold delays, each at most once (those
+    /// that have left aside).
+    urgent: VecDeque<ConnId>,
     /// Counts up to [`STEPS_PER_ACCEPT`].
     steps: u32,
     /// No data is lent.
@@ -124,18 +123,19 @@ impl EpollDriver {
                 Some(Acceptor::new(listener, settings.accept_batch.max(1)))
             }
         };
-        let ids_per_turn = settings.events_per_wait.max(1);
+        let bounds = TurnBounds {
+            ids: settings.events_per_wait.max(1),
+            rounds: settings.reads_per_event.max(1),
+            bytes: settings.received_bytes_per_turn.max(1),
+        };
         Ok(Self {
             poll,
-            events: mio::Events::with_capacity(ids_per_turn),
+            events: mio::Events::with_capacity(bounds.ids),
             waker,
             acceptor,
             table: Table::default(),
-            ready: VecDeque::new(),
-            current: None,
-            ids_left: 0,
-            ids_per_turn,
-            reads_per_event: settings.reads_per_event.max(1),
+            ready: ReadyList::new(bounds),
+            urgent: VecDeque::new(),
             steps: 0,
             held: false,
             received: vec![0; settings.receive_buffer_bytes.max(1)].into_boxed_slice(),
@@ -145,7 +145,7 @@ impl EpollDriver {
 
     /// The wait that `asked` may become: none while something is left to do.
     pub(super) fn allowed_wait(&self, asked: Option<Duration>) -> Option<Duration> {
-        if self.current.is_some() || !self.ready.is_empty() {
+        if !self.urgent.is_empty() || (!self.ready.is_empty() && !self.held) {
             return Some(Duration::ZERO);
         }
         match self.acceptor.as_ref().and_then(Acceptor::longest_wait) {
@@ -167,24 +167,30 @@ impl EpollDriver {
                 Token(raw) => {
                     let id = ConnId::from_u64(raw as u64);
                     let Some(tenant) = self.table.tenant(id) else { continue };
-                    if note(tenant, event) {
-                        self.ready.push_back(id);
-                    }
+                    note(tenant, event);
+                    list(tenant, &mut self.ready, &mut self.urgent);
                 }
             }
         }
     }
 
     fn step(&mut self) -> Option<Step> {
-        // Busy connections must not keep new ones waiting for ever.
+        // Busy connections must not keep new ones waiting, nor these the others.
         self.steps = (self.steps + 1) % STEPS_PER_ACCEPT;
-        if self.steps == 0
+        if self.steps == 1
             && let Some((stream, peer)) = self.acceptor.as_mut().and_then(Acceptor::accept)
         {
             return Some(Step::Accepted(stream, peer));
         }
-        while let Some((id, reads_left)) = self.current.take().or_else(|| self.next_ready()) {
-            if let Some(step) = self.serve(id, reads_left) {
+        while let Some(id) = self.urgent.pop_front() {
+            if let Some(step) = self.serve_urgent(id) {
+                return Some(step);
+            }
+        }
+        while !self.held
+            && let Some(id) = self.ready.next()
+        {
+            if let Some(step) = self.serve(id) {
                 return Some(step);
             }
         }
@@ -192,26 +198,28 @@ impl EpollDriver {
         Some(Step::Accepted(stream, peer))
     }
 
-    /// The next id that this turn may serve, with all its reads.
-    fn next_ready(&mut self) -> Option<(ConnId, u32)> {
-        self.ids_left = self.ids_left.checked_sub(1)?;
-        Some((self.ready.pop_front()?, self.reads_per_event))
+    /// The next event of `id` that has nothing to do with reading.
+    fn serve_urgent(&mut self, id: ConnId) -> Option<Step> {
+        let tenant = self.table.tenant(id)?;
+        tenant.marks.clear(Marks::URGENT);
+        let step = if tenant.marks.take(Marks::WRITABLE) && flush(tenant) {
+            Some(Step::Sent(id))
+        } else if tenant.has_failed_while_held() {
+            let why = tenant.failure.unwrap_or_else(|| tenant.error());
+            Some(Step::Gone(id, tenant.end(why)))
+        } else {
+            None
+        };
+        // A failure may follow, or what is to be read of it.
+        list(tenant, &mut self.ready, &mut self.urgent);
+        step
     }
 
-    /// The next event of `id`. Leaves the id where it is to be found again:
-    /// current, at the end of the list, or nowhere if it is used up.
-    fn serve(&mut self, id: ConnId, reads_left: u32) -> Option<Step> {
+    /// Reads `id` once. It is listed again if it may have more.
+    fn serve(&mut self, id: ConnId) -> Option<Step> {
         let tenant = self.table.tenant(id)?;
-        if tenant.marks.take(Marks::WRITABLE) && flush(tenant) {
-            self.current = Some((id, reads_left));
-            return Some(Step::Sent(id));
-        }
-        if !tenant.marks.any(Marks::READABLE) {
+        if !tenant.wants_read() {
             tenant.marks.clear(Marks::LISTED);
-            return None;
-        }
-        if reads_left == 0 || self.held {
-            self.ready.push_back(id);
             return None;
         }
         match read(tenant, &mut self.received) {
@@ -220,12 +228,13 @@ impl EpollDriver {
                 None
             }
             Outcome::Bytes(len) => {
+                self.ready.count(len);
                 // A short read has emptied the socket; what comes later makes a
                 // new edge. Only an end that was already announced makes none.
                 if len < self.received.len() && !tenant.marks.any(Marks::CLOSING) {
                     tenant.marks.clear(Marks::READABLE | Marks::LISTED);
                 } else {
-                    self.current = Some((id, reads_left - 1));
+                    self.ready.put_back(id);
                 }
                 Some(Step::Data(id, len))
             }
@@ -235,6 +244,19 @@ impl EpollDriver {
                 Some(Step::Gone(id, why))
             }
         }
+    }
+}
+
+/// Puts `tenant` on the lists on which it has something to do and is not yet.
+fn list(tenant: &mut Tenant, ready: &mut ReadyList, urgent: &mut VecDeque<ConnId>) {
+    let is_urgent = tenant.marks.any(Marks::WRITABLE) || tenant.has_failed_while_held();
+    if is_urgent && !tenant.marks.any(Marks::URGENT) {
+        tenant.marks.set(Marks::URGENT);
+        urgent.push_back(tenant.id);
+    }
+    if tenant.wants_read() && !tenant.marks.any(Marks::LISTED) {
+        tenant.marks.set(Marks::LISTED);
+        ready.add(tenant.id);
     }
 }
 
@@ -260,8 +282,7 @@ impl Driver for EpollDriver {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-        // An id that is put back during the turn has its next reads in the next.
-        self.ids_left = self.ids_per_turn.min(self.ready.len());
+        self.ready.begin_turn();
         if let Some(acceptor) = &mut self.acceptor {
             acceptor.on_turn();
         }
@@ -281,10 +302,20 @@ impl Driver for EpollDriver {
         self.held = hold;
     }
 
-    fn hold(&mut self, _id: ConnId, _hold: bool) {}
+    fn hold(&mut self, id: ConnId, hold: bool) {
+        let Some(tenant) = self.table.tenant(id) else { return };
+        if hold {
+            tenant.marks.set(Marks::HELD);
+        } else {
+            tenant.marks.clear(Marks::HELD);
+        }
+        list(tenant, &mut self.ready, &mut self.urgent);
+    }
 
-    fn unsent_bytes(&mut self, _id: ConnId) -> usize {
-        0
+    fn unsent_bytes(&mut self, id: ConnId) -> usize {
+        let Some(tenant) = self.table.tenant(id) else { return 0 };
+        let with_driver = tenant.tail.as_ref().map_or(0, |tail| tail.len());
+        with_driver + bytes_in_socket(tenant.stream.as_fd())
     }
 
     fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending {
@@ -305,9 +336,7 @@ impl Driver for EpollDriver {
             }
             Err(error) => {
                 tenant.fail(Gone::from(&error));
-                if list(tenant) {
-                    self.ready.push_back(id);
-                }
+                list(tenant, &mut self.ready, &mut self.urgent);
                 Sending::Done
             }
         }

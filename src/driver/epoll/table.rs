@@ -20,10 +20,16 @@ impl Marks {
     pub(super) const CLOSING: u8 = 1 << 1;
     /// There may be room for the tail.
     pub(super) const WRITABLE: u8 = 1 << 2;
-    /// The id is on the ready list or is being served.
+    /// The id is on the list of those to be read.
     pub(super) const LISTED: u8 = 1 << 3;
     /// `Gone` has been reported.
     pub(super) const TOLD: u8 = 1 << 4;
+    /// Nothing is read.
+    pub(super) const HELD: u8 = 1 << 5;
+    /// The kernel has reported an error.
+    pub(super) const FAILED: u8 = 1 << 6;
+    /// The id is on the list of those that have something else to do.
+    pub(super) const URGENT: u8 = 1 << 7;
 
     pub(super) const fn any(self, bits: u8) -> bool {
         self.0 & bits != 0
@@ -60,6 +66,23 @@ pub(super) struct Tenant {
 impl Tenant {
     pub(super) fn new(id: ConnId, stream: TcpStream) -> Self {
         Self { id, tail: None, stream, marks: Marks::default(), failure: None }
+    }
+
+    /// Whether it is to be read: not while it is held.
+    pub(super) fn wants_read(&self) -> bool {
+        self.marks.any(Marks::READABLE) && !self.marks.any(Marks::HELD)
+    }
+
+    /// Whether its end must not wait until it has been read.
+    pub(super) fn has_failed_while_held(&self) -> bool {
+        self.marks.any(Marks::HELD)
+            && !self.marks.any(Marks::TOLD)
+            && (self.failure.is_some() || self.marks.any(Marks::FAILED))
+    }
+
+    /// What the kernel says has failed.
+    pub(super) fn error(&self) -> Gone {
+        self.stream.take_error().ok().flatten().as_ref().map_or(Gone::Reset, Gone::from)
     }
 
     /// Nothing can be sent any more. What has arrived can still be read, and the

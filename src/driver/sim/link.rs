@@ -51,6 +51,8 @@ pub(super) struct Link {
     pub(super) sent_due: bool,
     /// The server has been told of `end`.
     pub(super) gone_told: bool,
+    /// The server takes no data.
+    pub(super) held: bool,
 }
 
 impl Link {
@@ -65,12 +67,20 @@ impl Link {
             tail: VecDeque::new(),
             sent_due: false,
             gone_told: false,
+            held: false,
         }
     }
 
     /// Whether the server has something to be told now.
     pub(super) fn has_news(&self) -> bool {
-        self.sent_due || (!self.gone_told && (!self.inbound.is_empty() || self.end.is_some()))
+        let has_data_or_end = !self.inbound.is_empty() || self.end.is_some();
+        let must_wait = self.held && !self.failed();
+        self.sent_due || (!self.gone_told && has_data_or_end && !must_wait)
+    }
+
+    /// Bytes that the server has sent and that have not arrived.
+    pub(super) fn unsent_bytes(&self) -> usize {
+        self.tail.len()
     }
 
     /// Whether a later turn could move bytes of the tail.
@@ -189,6 +199,7 @@ impl Link {
         self.tail.clear();
         self.sent_due = false;
         self.gone_told = false;
+        self.held = false;
     }
 
     /// The server's socket is dropped.

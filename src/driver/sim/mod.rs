@@ -201,9 +201,13 @@ impl SimDriver {
         let peer = self.peer(id)?;
         let mut world = self.net.lock();
         let (link, faults, rng) = world.link_and_luck(peer);
+        if link.held && link.failed() {
+            // What it had sent is not waited for.
+            link.inbound.clear();
+        }
         let step = if std::mem::take(&mut link.sent_due) {
             Step::Sent(id)
-        } else if link.gone_told || (self.held && !link.inbound.is_empty()) {
+        } else if !link.has_news() || (self.held && !link.inbound.is_empty()) {
             return None;
         } else if !link.inbound.is_empty() {
             Step::Data(id, link.lend(&mut self.scratch, faults, rng))
@@ -274,10 +278,13 @@ impl Driver for SimDriver {
         self.held = hold;
     }
 
-    fn hold(&mut self, _id: ConnId, _hold: bool) {}
+    fn hold(&mut self, id: ConnId, hold: bool) {
+        let Some(peer) = self.peer(id) else { return };
+        self.net.lock().link(peer).held = hold;
+    }
 
-    fn unsent_bytes(&mut self, _id: ConnId) -> usize {
-        0
+    fn unsent_bytes(&mut self, id: ConnId) -> usize {
+        self.peer(id).map_or(0, |peer| self.net.lock().link(peer).unsent_bytes())
     }
 
     fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending {

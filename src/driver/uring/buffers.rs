@@ -113,6 +113,11 @@ impl Buffers {
         Ok(incremental)
     }
 
+    /// How many there are, and the size of each in bytes.
+    pub(super) fn dimensions(&self) -> (usize, usize) {
+        (usize::from(self.count), self.each as usize)
+    }
+
     /// Whether the kernel has a buffer to fill.
     pub(super) fn any_left(&self) -> bool {
         self.out < self.count

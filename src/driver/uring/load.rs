@@ -8,7 +8,7 @@ use std::{io, ops::Range};
 use bytes::{Bytes, BytesMut};
 use libc::{EAGAIN, EINTR, iovec, msghdr};
 
-use super::ring::Tag;
+use super::arrivals::Tag;
 use crate::{batch::Slice, driver::tail::Tail};
 
 /// A single slice up to this size is copied: less than a reference count costs

@@ -11,7 +11,8 @@
 //!
 //! Backpressure needs no switch. Data that is held back stays in the receive
 //! buffers; when they are used up the kernel ends the receives that find none, and
-//! those are armed again, whoever has had nothing first, when buffers come back.
+//! those are armed again, whoever has had nothing first and each for one portion,
+//! when buffers come back.
 //!
 //! A send that the socket refuses in part is found out only at the submission,
 //! after [`Sending::Done`] was answered. The rest is then sent by an operation that
@@ -20,9 +21,13 @@
 //! five seconds at the most.
 
 mod accepting;
+mod arrivals;
 mod buffers;
+mod detaching;
+mod holding;
 mod load;
 pub mod probe;
+mod receiving;
 mod ring;
 mod sending;
 mod settings;
@@ -44,12 +49,14 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use self::{
     accepting::Acceptor,
+    arrivals::Tag,
     buffers::Chunk,
-    ring::{Completion, Received, Ring, Tag},
+    holding::Kept,
+    ring::{Completion, Ring},
     settings::open_ring,
     table::{Marks, Table, Tenant},
 };
-use super::{Detached, Driver, Event, Gone, Waker};
+use super::{Detached, Driver, Event, Gone, STEPS_PER_ACCEPT, Waker, unsent::bytes_in_socket};
 use crate::{
     batch::{Sending, Slice},
     id::ConnId,
@@ -61,10 +68,6 @@ pub use self::settings::UringSettings;
 /// about 20 completions each time.
 const GATHER_ROUNDS: usize = 64;
 
-/// One accept is tried before this many events of connections, and all that are
-/// due after the last.
-const STEPS_PER_ACCEPT: u32 = 16;
-
 /// The most closed connections that may still have something coming.
 const FAREWELLS: usize = if cfg!(test) { 16 } else { 4096 };
 
@@ -75,9 +78,6 @@ const GATHERED: usize = 1 << 16;
 /// The most bytes that are gathered: what is lent should still lie in the core's
 /// own cache.
 const GATHERED_BYTES: usize = 128 << 10;
-
-/// How often a detaching connection's last completion is waited for.
-const DETACH_ROUNDS: usize = 100;
 
 /// A [`Driver`] on `io_uring`. Its sockets are blocking [`TcpStream`]s, for the ring
 /// waits in their place.
@@ -94,8 +94,15 @@ pub struct UringDriver {
     /// Closed connections that have something coming.
     leaving: HashMap<Tag, Tenant>,
     sent: VecDeque<ConnId>,
-    /// What the last `next` lent.
+    /// Connections that failed while they were held.
+    failed: VecDeque<ConnId>,
+    /// What holds keep back.
+    kept: HashMap<Tag, Kept>,
+    /// Connections whose hold has ended and that keep something.
+    released: VecDeque<ConnId>,
+    /// What the last `next` lent, and of what a hold had kept back.
     lent: Option<Chunk>,
+    lent_portion: Vec<u8>,
     held: bool,
     /// Counts up to [`STEPS_PER_ACCEPT`].
     steps: u32,
@@ -105,6 +112,7 @@ pub struct UringDriver {
 enum Step {
     Accepted(TcpStream, SocketAddr),
     Data(ConnId, Chunk),
+    Kept(ConnId, Vec<u8>),
     Sent(ConnId),
     Gone(ConnId, Gone),
 }
@@ -134,7 +142,11 @@ impl UringDriver {
             fed: VecDeque::new(),
             leaving: HashMap::new(),
             sent: VecDeque::new(),
+            failed: VecDeque::new(),
+            kept: HashMap::new(),
+            released: VecDeque::new(),
             lent: None,
+            lent_portion: Vec::new(),
             held: false,
             steps: 0,
         })
@@ -142,29 +154,16 @@ impl UringDriver {
 
     /// The wait that `asked` may become: none while something is left to do.
     pub(super) fn allowed_wait(&self, asked: Option<Duration>) -> Option<Duration> {
-        if !self.sent.is_empty() || (self.ring.received() > 0 && !self.held) {
+        let has_data = self.ring.received() > 0 || !self.released.is_empty();
+        if !self.sent.is_empty() || !self.failed.is_empty() || (has_data && !self.held) {
+            return Some(Duration::ZERO);
+        }
+        if self.has_more_to_arm() {
             return Some(Duration::ZERO);
         }
         match self.acceptor.as_ref().and_then(Acceptor::longest_wait) {
             Some(longest) => Some(asked.map_or(longest, |asked| asked.min(longest))),
             None => asked,
-        }
-    }
-
-    /// Arms what is not armed and should be.
-    fn arm(&mut self) {
-        if let Some(acceptor) = &mut self.acceptor {
-            acceptor.arm(&mut self.ring);
-        }
-        self.ring.watch(self.eventfd.as_fd());
-        if !self.ring.has_buffers() {
-            return;
-        }
-        for id in self.hungry.drain(..).chain(self.fed.drain(..)) {
-            let Some(tenant) = self.table.tenant(id) else { continue };
-            tenant.marks.clear(Marks::FED);
-            tenant.marks.set(Marks::ARMED);
-            self.ring.receive(Tag::of(id), &tenant.socket);
         }
     }
 
@@ -198,6 +197,7 @@ impl UringDriver {
                         self.cut_off(tenant);
                     }
                 }
+                Completion::FailureSeen(tag) => self.on_failure_seen(tag),
             }
         }
     }
@@ -208,12 +208,13 @@ impl UringDriver {
         if let Some(chunk) = self.lent.take() {
             self.ring.put_back(chunk);
         }
+        self.lent_portion = Vec::new();
     }
 
     fn step(&mut self) -> Option<Step> {
-        // Busy connections must not keep new ones waiting for ever.
+        // Busy connections must not keep new ones waiting, nor these the others.
         self.steps = (self.steps + 1) % STEPS_PER_ACCEPT;
-        if self.steps == 0
+        if self.steps == 1
             && let Some((socket, peer)) = self.acceptor.as_mut().and_then(Acceptor::next)
         {
             return Some(Step::Accepted(socket, peer));
@@ -223,79 +224,29 @@ impl UringDriver {
                 return Some(Step::Sent(id));
             }
         }
-        while !self.held
-            && let Some((tag, received, goes_on)) = self.ring.next_received()
-        {
-            if let Some(step) = self.on_received(tag, received, goes_on) {
-                return Some(step);
-            }
+        if let Some(step) = self.next_failed().or_else(|| self.next_data()) {
+            return Some(step);
         }
         let (socket, peer) = self.acceptor.as_mut()?.next()?;
         Some(Step::Accepted(socket, peer))
     }
 
-    fn on_received(&mut self, tag: Tag, received: Received, goes_on: bool) -> Option<Step> {
-        let Some(tenant) = self.table.tagged(tag) else {
-            // Of a connection that was closed meanwhile.
-            if let Received::Chunk(chunk) = received {
-                self.ring.put_back(chunk);
-            }
+    /// The next data or end: of what holds kept back, and of what has arrived.
+    fn next_data(&mut self) -> Option<Step> {
+        if self.held {
             return None;
-        };
-        let id = tenant.id;
-        if !goes_on {
-            tenant.marks.clear(Marks::ARMED);
         }
-        let why = match received {
-            Received::Chunk(chunk) => {
-                tenant.marks.set(Marks::FED);
-                if !goes_on {
-                    self.fed.push_back(id);
-                }
-                return Some(Step::Data(id, chunk));
-            }
-            Received::NoBuffer => {
-                let fed = tenant.marks.any(Marks::FED);
-                if fed { &mut self.fed } else { &mut self.hungry }.push_back(id);
-                return None;
-            }
-            Received::End => Gone::Eof,
-            Received::Failed(error) => Gone::from(&error),
-        };
-        let why = tenant.failure.unwrap_or(why);
-        if why != Gone::Eof {
-            tenant.failure = Some(why);
-            tenant.marks.clear(Marks::OWED);
+        if self.steps.is_multiple_of(2)
+            && let Some(step) = self.next_released()
+        {
+            return Some(step);
         }
-        tenant.marks.set(Marks::TOLD);
-        Some(Step::Gone(id, why))
-    }
-
-    /// Waits until the receive of `tenant` has ended; what arrived before.
-    fn end_receive(&mut self, tenant: &mut Tenant) -> Vec<u8> {
-        let tag = Tag::of(tenant.id);
-        let mut unread = Vec::new();
-        if tenant.marks.any(Marks::ARMED) {
-            self.ring.cancel_receive(tag);
-        }
-        for _ in 0..DETACH_ROUNDS {
-            for (received, goes_on) in self.ring.take_received(tag) {
-                if !goes_on {
-                    tenant.marks.clear(Marks::ARMED);
-                }
-                if let Received::Chunk(chunk) = received {
-                    unread.extend_from_slice(self.ring.lend(&chunk));
-                    self.ring.put_back(chunk);
-                }
+        while let Some((tag, received, goes_on)) = self.ring.next_received() {
+            if let Some(step) = self.on_received(tag, received, goes_on) {
+                return Some(step);
             }
-            if !tenant.marks.any(Marks::ARMED) {
-                break;
-            }
-            // An error that lasts is met again, and reported, by the next wait.
-            let _ = self.ring.enter(1, Some(Duration::from_millis(10)));
         }
-        self.settle();
-        unread
+        self.next_released()
     }
 }
 
@@ -346,6 +297,10 @@ impl Driver for UringDriver {
         Some(match self.step()? {
             Step::Accepted(socket, peer) => Event::Accepted { socket, peer },
             Step::Data(id, chunk) => Event::Data(id, self.ring.lend(self.lent.insert(chunk))),
+            Step::Kept(id, portion) => {
+                self.lent_portion = portion;
+                Event::Data(id, &mut self.lent_portion)
+            }
             Step::Sent(id) => Event::Sent(id),
             Step::Gone(id, why) => Event::Gone(id, why),
         })
@@ -355,10 +310,15 @@ impl Driver for UringDriver {
         self.held = hold;
     }
 
-    fn hold(&mut self, _id: ConnId, _hold: bool) {}
+    fn hold(&mut self, id: ConnId, hold: bool) {
+        self.set_hold(id, hold);
+    }
 
-    fn unsent_bytes(&mut self, _id: ConnId) -> usize {
-        0
+    fn unsent_bytes(&mut self, id: ConnId) -> usize {
+        self.submit_sends_of(id);
+        let Some(tenant) = self.table.tenant(id) else { return 0 };
+        let with_driver = tenant.unsent.as_ref().map_or(0, |unsent| unsent.tail.len());
+        with_driver + bytes_in_socket(tenant.socket.as_fd())
     }
 
     fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending {
@@ -397,9 +357,8 @@ impl Driver for UringDriver {
         self.submit_sends_of(id);
         let Some(tenant) = self.table.remove(id) else { return };
         let tag = Tag::of(id);
-        if tenant.marks.any(Marks::ARMED) {
-            self.ring.cancel_receive(tag);
-        }
+        self.kept.remove(&tag);
+        self.cancel_receives(&tenant);
         let is_done_with = tenant.unsent.is_some() && !tenant.marks.any(Marks::OWED);
         if is_done_with && self.leaving.len() < FAREWELLS {
             self.leaving.insert(tag, tenant);

@@ -31,39 +31,17 @@ use io_uring::{
     squeue::{Entry, Flags},
     types::{CancelBuilder, Fd, SubmitArgs, Timespec},
 };
-use libc::{EAGAIN, EBUSY, EINTR, ENOBUFS, ETIME, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITALL, POLLIN};
+use libc::{
+    EAGAIN, EBUSY, EINTR, ENOBUFS, ETIME, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITALL, POLLERR, POLLIN,
+};
 use slab::Slab;
 
 use super::{
+    arrivals::{Arrivals, Received, Tag},
     buffers::{Buffers, Chunk, GROUP},
     load::{Load, Queued},
 };
-use crate::{batch::Slice, driver::tail::Tail, id::ConnId};
-
-/// A connection as a completion names it: its id without the shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Tag(u64);
-
-impl Tag {
-    pub(super) const fn of(id: ConnId) -> Self {
-        Self(id.to_u64() & !(0xFF << KIND_SHIFT))
-    }
-
-    pub(super) const fn slot(self) -> u32 {
-        ConnId::from_u64(self.0).slot()
-    }
-}
-
-/// What has arrived on a connection.
-#[derive(Debug)]
-pub(super) enum Received {
-    Chunk(Chunk),
-    /// The peer will send nothing more.
-    End,
-    /// There was no buffer to receive into.
-    NoBuffer,
-    Failed(io::Error),
-}
+use crate::{batch::Slice, driver::tail::Tail};
 
 /// What came of an operation, but for what is received.
 #[derive(Debug)]
@@ -78,6 +56,8 @@ pub(super) enum Completion {
     Sent(Tag, io::Result<usize>),
     /// The time of a farewell is over.
     FarewellOver(Tag),
+    /// A socket has an error.
+    FailureSeen(Tag),
 }
 
 /// How a ring is made.
@@ -101,7 +81,7 @@ pub(super) struct Ring {
     load: Load,
     /// What lasting sends read, by the key in their `user_data`.
     lasting: Slab<(Tag, Bytes)>,
-    received: VecDeque<(Tag, Received, bool)>,
+    received: Arrivals,
     /// Bytes of chunks that have not come back.
     received_bytes: usize,
     completions: VecDeque<Completion>,
@@ -125,8 +105,9 @@ const RECEIVE: u64 = 3 << KIND_SHIFT;
 const SEND: u64 = 4 << KIND_SHIFT;
 const LASTING: u64 = 5 << KIND_SHIFT;
 const FAREWELL: u64 = 6 << KIND_SHIFT;
+const FAILURE: u64 = 7 << KIND_SHIFT;
 /// Cancellations and closes, which are silent or of no interest.
-const OTHER: u64 = 7 << KIND_SHIFT;
+const OTHER: u64 = 8 << KIND_SHIFT;
 
 /// Completions for which the ring has room, as a multiple of the submissions: a
 /// whole submission of sends may be refused, and as much again arrive.
@@ -191,7 +172,7 @@ impl Ring {
             buffers: Buffers::new(settings.buffers, settings.buffer_bytes),
             load: Load::new(),
             lasting: Slab::new(),
-            received: VecDeque::new(),
+            received: Arrivals::default(),
             received_bytes: 0,
             completions: VecDeque::new(),
             epoch: 0,
@@ -224,6 +205,11 @@ impl Ring {
     /// How many sends have posted a completion, lasting ones apart.
     pub(super) fn answered_sends(&self) -> u32 {
         self.answered_sends
+    }
+
+    /// How many receive buffers there are, and the size of each in bytes.
+    pub(super) fn buffer_dimensions(&self) -> (usize, usize) {
+        self.buffers.dimensions()
     }
 
     /// Whether a buffer is left to receive into.
@@ -272,12 +258,32 @@ impl Ring {
     /// Begins to receive, until a completion says that it has ended.
     pub(super) fn receive(&mut self, tag: Tag, socket: &TcpStream) {
         let entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP).build();
-        self.push(&entry.user_data(RECEIVE | tag.0));
+        self.push(&entry.user_data(RECEIVE | tag.to_bits()));
     }
 
-    /// Ends that. A last completion follows.
+    /// Receives once, at most so many bytes.
+    pub(super) fn receive_once(&mut self, tag: Tag, socket: &TcpStream, most: usize) {
+        let fd = Fd(socket.as_raw_fd());
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        let entry = opcode::Recv::new(fd, std::ptr::null_mut(), most).buf_group(GROUP).build();
+        self.push(&entry.flags(Flags::BUFFER_SELECT).user_data(RECEIVE | tag.to_bits()));
+    }
+
+    /// Ends either. A last completion follows.
     pub(super) fn cancel_receive(&mut self, tag: Tag) {
-        self.cancel(RECEIVE | tag.0);
+        self.cancel(RECEIVE | tag.to_bits());
+    }
+
+    /// Reports an error of `socket` as soon as it has one, once, and not after its
+    /// peer has ended the stream.
+    pub(super) fn watch_failure(&mut self, tag: Tag, socket: &TcpStream) {
+        let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), POLLERR.cast_unsigned().into());
+        self.push(&poll.build().user_data(FAILURE | tag.to_bits()));
+    }
+
+    /// Ends that.
+    pub(super) fn cancel_failure_watch(&mut self, tag: Tag) {
+        self.cancel(FAILURE | tag.to_bits());
     }
 
     /// Queues one silent send, the only one for `tag` in this submission. Not if
@@ -304,12 +310,12 @@ impl Ring {
         self.push(&entry.flags(flags).user_data(SEND | u64::from(index)));
     }
 
-    /// Sends all of `bytes`, however long it takes, and gives the number by which
-    /// it can be cancelled.
+    /// Sends what the socket takes of `bytes` as soon as it takes any, however long
+    /// that is, and gives the number by which it can be cancelled.
     pub(super) fn send_lasting(&mut self, tag: Tag, socket: &TcpStream, bytes: Bytes) -> u32 {
         let fd = Fd(socket.as_raw_fd());
-        let flags = MSG_WAITALL | MSG_NOSIGNAL;
-        let entry = opcode::Send::new(fd, bytes.as_ptr(), bytes.len() as u32).flags(flags).build();
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let entry = opcode::Send::new(fd, bytes.as_ptr(), len).flags(MSG_NOSIGNAL).build();
         // The bytes stay where they are when their handle moves into the slab.
         let key = self.lasting.insert((tag, bytes)) as u32;
         self.push(&entry.user_data(LASTING | u64::from(key)));
@@ -325,7 +331,7 @@ impl Ring {
     /// is over.
     pub(super) fn time_farewell(&mut self, tag: Tag) {
         let entry = opcode::Timeout::new(&raw const FAREWELL_TIME).build();
-        self.push(&entry.user_data(FAREWELL | tag.0));
+        self.push(&entry.user_data(FAREWELL | tag.to_bits()));
     }
 
     /// Closes `socket` after all that was queued before.
@@ -438,7 +444,7 @@ impl Ring {
 
     /// The next thing that arrived, and whether the receive goes on.
     pub(super) fn next_received(&mut self) -> Option<(Tag, Received, bool)> {
-        self.received.pop_front()
+        self.received.pop()
     }
 
     /// How many arrivals wait to be taken.
@@ -458,15 +464,7 @@ impl Ring {
 
     /// Takes all that arrived for `tag` out of the line.
     pub(super) fn take_received(&mut self, tag: Tag) -> Vec<(Received, bool)> {
-        let mut taken = Vec::new();
-        for (whose, received, goes_on) in std::mem::take(&mut self.received) {
-            if whose == tag {
-                taken.push((received, goes_on));
-            } else {
-                self.received.push_back((whose, received, goes_on));
-            }
-        }
-        taken
+        self.received.take(tag)
     }
 
     /// The bytes of a chunk.
@@ -504,7 +502,7 @@ impl Ring {
                     if let Received::Chunk(chunk) = &what {
                         *received_bytes += chunk.len();
                     }
-                    received.push_back((Tag(rest), what, goes_on));
+                    received.push(Tag::from_bits(rest), what, goes_on);
                 }
                 SEND => {
                     self.answered_sends = self.answered_sends.wrapping_add(1);
@@ -533,7 +531,12 @@ impl Ring {
                     *woken = true;
                     *unwatched |= !cqueue::more(completed.flags());
                 }
-                FAREWELL => completions.push_back(Completion::FarewellOver(Tag(rest))),
+                FAREWELL => {
+                    completions.push_back(Completion::FarewellOver(Tag::from_bits(rest)));
+                }
+                FAILURE if has_failed(completed.result()) => {
+                    completions.push_back(Completion::FailureSeen(Tag::from_bits(rest)));
+                }
                 _ => {}
             }
         }
@@ -544,6 +547,11 @@ impl Ring {
 fn outcome(completed: &Completed) -> io::Result<usize> {
     let result = completed.result();
     usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
+}
+
+/// Whether a poll that ended with `result` has found an error of its socket.
+fn has_failed(result: i32) -> bool {
+    result > 0 && result & i32::from(POLLERR) != 0
 }
 
 fn receive(buffers: &mut Buffers, completed: &Completed) -> Received {

@@ -6,7 +6,7 @@ use std::{io, net::Shutdown};
 
 use super::{
     UringDriver,
-    ring::Tag,
+    arrivals::Tag,
     table::{Marks, Tenant, Unsent},
 };
 use crate::{
@@ -35,7 +35,8 @@ impl UringDriver {
         tenant.unsent = Some(Box::new(Unsent { tail, key }));
     }
 
-    /// A lasting send has ended.
+    /// A lasting send has ended, with as much as the socket took at once: what is
+    /// left must be known while a slow peer takes it bit by bit.
     pub(super) fn on_taken(&mut self, tag: Tag, taken: usize) {
         let Some(tenant) = self.table.tagged(tag).or_else(|| self.leaving.get_mut(&tag)) else {
             return;
@@ -82,6 +83,9 @@ impl UringDriver {
         // wait for ever: for a failed connection "sent" means "done with".
         if tenant.marks.take(Marks::OWED) && tenant.marks.any(Marks::TOLD) {
             self.sent.push_back(tenant.id);
+        }
+        if tenant.marks.any(Marks::HELD) {
+            self.failed.push_back(tenant.id);
         }
         // What has arrived can still be read, and behind it the receive ends.
         let _ = tenant.socket.shutdown(Shutdown::Both);

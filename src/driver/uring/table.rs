@@ -3,7 +3,7 @@
 
 use std::net::TcpStream;
 
-use super::ring::Tag;
+use super::arrivals::Tag;
 use crate::{
     driver::{Gone, tail::Tail},
     id::ConnId,
@@ -11,34 +11,48 @@ use crate::{
 
 /// What is known of a socket, as bits so that a row stays small.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Marks(u8);
+pub(super) struct Marks(u16);
 
 impl Marks {
     /// A receive is armed, or queued to be.
-    pub(super) const ARMED: u8 = 1;
+    pub(super) const ARMED: u16 = 1;
     /// Something has arrived since it was armed.
-    pub(super) const FED: u8 = 1 << 1;
+    pub(super) const FED: u16 = 1 << 1;
     /// `Gone` has been reported.
-    pub(super) const TOLD: u8 = 1 << 2;
+    pub(super) const TOLD: u16 = 1 << 2;
     /// `Pending` was answered: `Sent` is owed.
-    pub(super) const OWED: u8 = 1 << 3;
+    pub(super) const OWED: u16 = 1 << 3;
     /// The sending side is to be closed once the tail has left.
-    pub(super) const SHUT: u8 = 1 << 4;
+    pub(super) const SHUT: u16 = 1 << 4;
+    /// Nothing is lent.
+    pub(super) const HELD: u16 = 1 << 5;
+    /// Held at some time since the last receive was armed.
+    pub(super) const SLOWED: u16 = 1 << 6;
+    /// A hold has kept something back that has not been lent.
+    pub(super) const KEEPS: u16 = 1 << 7;
+    /// On the list of those whose hold has ended and that keep something.
+    pub(super) const RELEASED: u16 = 1 << 8;
+    /// The receive is being cancelled.
+    pub(super) const STOPPING: u16 = 1 << 9;
+    /// On a list of those that are to receive.
+    pub(super) const QUEUED: u16 = 1 << 10;
+    /// The kernel was asked to tell of a failure.
+    pub(super) const WATCHED: u16 = 1 << 11;
 
-    pub(super) const fn any(self, bits: u8) -> bool {
+    pub(super) const fn any(self, bits: u16) -> bool {
         self.0 & bits != 0
     }
 
-    pub(super) const fn set(&mut self, bits: u8) {
+    pub(super) const fn set(&mut self, bits: u16) {
         self.0 |= bits;
     }
 
-    pub(super) const fn clear(&mut self, bits: u8) {
+    pub(super) const fn clear(&mut self, bits: u16) {
         self.0 &= !bits;
     }
 
     /// Clears `bits` and says whether one of them was set.
-    pub(super) const fn take(&mut self, bits: u8) -> bool {
+    pub(super) const fn take(&mut self, bits: u16) -> bool {
         let was = self.any(bits);
         self.clear(bits);
         was

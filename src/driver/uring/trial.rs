@@ -16,7 +16,10 @@ use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::ring::{Completion, Received, Ring, Tag};
+use super::{
+    arrivals::{Received, Tag},
+    ring::{Completion, Ring},
+};
 use crate::{batch::Slice, driver::tail::Tail, id::ConnId};
 
 /// How long one step may take: far above what it does on a host that is busy.

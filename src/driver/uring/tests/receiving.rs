@@ -74,10 +74,10 @@ fn a_receive_that_the_kernel_ended_is_armed_again() {
     }
     bed.driver.hold_data(false);
     bed.until("all", |bed| (0..50).all(|slot| bed.data(id(slot)).len() == 100));
-    bed.driver.wait(Some(Duration::ZERO)).unwrap();
-    for slot in 0..50 {
-        assert!(bed.driver.table.tenant(id(slot)).unwrap().marks.any(Marks::ARMED));
-    }
+    bed.until("armed", |bed| {
+        let table = &mut bed.driver.table;
+        (0..50).all(|slot| table.tenant(id(slot)).unwrap().marks.any(Marks::ARMED))
+    });
 }
 
 #[test]

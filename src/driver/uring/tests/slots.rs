@@ -129,3 +129,25 @@ fn a_socket_that_is_detached_in_a_crowd_loses_nothing() {
     detached.socket.read_to_end(&mut detached.unread).unwrap();
     assert_eq!(detached.unread, b"hello, world");
 }
+
+#[test]
+fn detaching_does_not_wait_for_the_crowd() {
+    let mut bed = Bed::new(&UringSettings::default());
+    let crowd = 2_000;
+    let mut peers = bed.connect_many(crowd);
+    bed.turn();
+    for peer in &mut peers {
+        assert_eq!(write(peer, b"hello"), 5);
+    }
+    for slot in (0..crowd).step_by(2) {
+        let before = bed.driver.ring.epoch();
+        let mut detached = bed.driver.detach(id(slot)).unwrap();
+        // One to find out what was sent, and a few to look.
+        assert!(bed.driver.ring.epoch().wrapping_sub(before) <= 6);
+        peers[slot as usize].shutdown(Shutdown::Write).unwrap();
+        detached.socket.read_to_end(&mut detached.unread).unwrap();
+        assert_eq!(detached.unread, b"hello");
+    }
+    bed.until("the others", |bed| (1..crowd).step_by(2).all(|slot| bed.data(id(slot)) == b"hello"));
+    assert!((0..crowd).step_by(2).all(|slot| bed.data(id(slot)).is_empty()));
+}
