@@ -411,8 +411,14 @@ impl Core {
         for membership in &connection.memberships {
             let channel = self.rooms.channel(membership.channel);
             let cursor = channel.members[membership.position as usize].cursor;
-            // What most members have not taken either makes nobody a slow reader.
-            let behind = channel.settled.saturating_sub(channel.log.offset_of(cursor));
+            // What most members have not taken either makes nobody a slow reader; who
+            // would rather lose messages need not be waited for.
+            let end = if connection.policy == SlowPolicy::Close {
+                channel.settled
+            } else {
+                channel.log.offset_of(channel.log.end())
+            };
+            let behind = end.saturating_sub(channel.log.offset_of(cursor));
             waiting += behind as usize;
         }
         let budget = self.limits().queue_bytes;

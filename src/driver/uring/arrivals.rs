@@ -101,6 +101,11 @@ impl Arrivals {
         }
     }
 
+    /// Whether something of `tag` waits. Looks at all: for connections that seem dead.
+    pub(super) fn has(&self, tag: Tag) -> bool {
+        self.line.iter().any(|arrival| arrival.tag == tag && arrival.what.is_some())
+    }
+
     /// All of `tag`, in order.
     pub(super) fn take(&mut self, tag: Tag) -> Vec<(Received, bool)> {
         let mut taken = Vec::new();

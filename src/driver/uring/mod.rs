@@ -382,7 +382,7 @@ impl Driver for UringDriver {
     fn has_unread(&mut self, id: ConnId) -> bool {
         let Some(tenant) = self.table.tenant(id) else { return false };
         let unread = rustix::io::ioctl_fionread(&tenant.socket).is_ok_and(|bytes| bytes > 0);
-        unread || self.ring.has_received(Tag::of(id))
+        unread || tenant.marks.any(Marks::KEEPS) || self.ring.has_received(Tag::of(id))
     }
 
     fn has_sent_all(&mut self) -> bool {

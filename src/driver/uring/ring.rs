@@ -459,7 +459,7 @@ impl Ring {
 
     /// Whether something that arrived for `tag` waits to be taken.
     pub(super) fn has_received(&self, tag: Tag) -> bool {
-        self.received.iter().any(|(whose, ..)| *whose == tag)
+        self.received.has(tag)
     }
 
     /// Takes all that arrived for `tag` out of the line.
