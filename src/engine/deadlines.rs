@@ -107,7 +107,10 @@ impl Core {
             self.suspects.push(id);
             return Some(now.wrapping_add(ticks(LOOK_AGAIN)));
         }
-        Some(dead)
+        // An answer may make the next ping due long before.
+        let next_ping = now.wrapping_add(ticks(ping));
+        let is_sooner = !ping.is_zero() && reached(next_ping, dead);
+        Some(if is_sooner { next_ping } else { dead })
     }
 
     /// When the silence of `slot` is too long: nothing has come for the pong time-out,
