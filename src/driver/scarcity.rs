@@ -1,36 +1,80 @@
-//! A server that stays up when the process has no descriptor left: one line in
-//! the log when accepting begins to fail, one when it works again. Knows no
-//! listener.
+//! A server that stays up when the process has no descriptor left, and says so in
+//! the log: when accepting begins to fail and when it works again, at most once in
+//! [`LINES_APART`], for with one descriptor to spare it does both many times a
+//! second. Knows no listener.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use rustix::io::Errno;
 
 /// How often a listener that could not accept is tried again.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// Whether the last accept failed for want of a resource.
+/// The least time between two lines in the log.
+pub(super) const LINES_APART: Duration = Duration::from_secs(1);
+
+/// Whether the last accept failed for want of a resource, and what the log says.
 #[derive(Debug, Default)]
-pub(super) struct Scarcity(bool);
+pub(super) struct Scarcity {
+    is_felt: bool,
+    /// The last line said that accepting fails.
+    is_told: bool,
+    last_line: Option<Instant>,
+    /// Failures since then.
+    failures: u64,
+}
 
 impl Scarcity {
     /// Whether accepting should pause for [`RETRY_AFTER`].
     pub(super) fn is_felt(&self) -> bool {
-        self.0
+        self.is_felt
     }
 
     /// An accept failed.
     pub(super) fn feel(&mut self, error: &io::Error) {
-        if !std::mem::replace(&mut self.0, true) {
-            tracing::warn!(%error, "cannot accept connections, they wait: {}", remedy(error));
+        self.is_felt = true;
+        if let Some(failures) = self.on_failure(Instant::now()) {
+            tracing::warn!(
+                %error,
+                failures,
+                "cannot accept connections, they wait: {}",
+                remedy(error)
+            );
         }
     }
 
     /// An accept did not fail.
     pub(super) fn end(&mut self) {
-        if std::mem::take(&mut self.0) {
-            tracing::info!("accepting connections again");
+        self.is_felt = false;
+        if self.is_told
+            && let Some(failures) = self.on_success(Instant::now())
+        {
+            tracing::info!(failures, "accepting connections again");
         }
+    }
+
+    /// How many failures a line in the log is to tell of, if one is due.
+    fn on_failure(&mut self, now: Instant) -> Option<u64> {
+        self.failures += 1;
+        (!self.is_told && self.may_tell(now)).then(|| self.tell(now, true))
+    }
+
+    /// The same, of failures that are over.
+    fn on_success(&mut self, now: Instant) -> Option<u64> {
+        (self.is_told && self.may_tell(now)).then(|| self.tell(now, false))
+    }
+
+    fn may_tell(&self, now: Instant) -> bool {
+        self.last_line.is_none_or(|last| now.saturating_duration_since(last) >= LINES_APART)
+    }
+
+    fn tell(&mut self, now: Instant, fails: bool) -> u64 {
+        self.is_told = fails;
+        self.last_line = Some(now);
+        std::mem::take(&mut self.failures)
     }
 }
 
@@ -43,5 +87,38 @@ fn remedy(error: &io::Error) -> &'static str {
             "the kernel lacks memory for sockets (sysctl net.ipv4.tcp_mem, the memory limit)"
         }
         _ => "the next attempt follows shortly",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepting_that_fails_and_works_by_turns_makes_a_line_a_second() {
+        let (start, mut scarcity) = (Instant::now(), Scarcity::default());
+        let (mut lines, mut told) = (0, 0);
+        for ms in (0..10_000).step_by(100) {
+            let now = start + Duration::from_millis(ms);
+            let after = now + Duration::from_millis(1);
+            for failures in [scarcity.on_failure(now), scarcity.on_success(after)] {
+                lines += u32::from(failures.is_some());
+                told += failures.unwrap_or(0);
+            }
+        }
+        assert!((5..=10).contains(&lines), "{lines} lines");
+        assert_eq!(told + scarcity.failures, 100);
+    }
+
+    #[test]
+    fn a_lasting_want_is_told_once_and_so_is_its_end() {
+        let (start, mut scarcity) = (Instant::now(), Scarcity::default());
+        assert_eq!(scarcity.on_failure(start), Some(1));
+        for seconds in 1..100 {
+            assert_eq!(scarcity.on_failure(start + Duration::from_secs(seconds)), None);
+        }
+        let later = start + Duration::from_secs(100);
+        assert_eq!(scarcity.on_success(later), Some(99));
+        assert_eq!(scarcity.on_success(later + LINES_APART), None);
     }
 }

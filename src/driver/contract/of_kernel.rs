@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     batch::{Sending, Slice},
-    driver::{Driver, Event, Gone, scarcity::RETRY_AFTER},
+    driver::{
+        Driver, Event, Gone,
+        scarcity::{LINES_APART, RETRY_AFTER},
+    },
 };
 
 /// Set in the environment of a process that runs one test alone.
@@ -148,6 +151,15 @@ fn accept_without_descriptors<K: OfKernel>() {
         while let Some(Event::Accepted { socket, .. }) = driver.next() {
             accepted.push(socket);
         }
+    }
+    // The next line in the log is due, and the next accept makes it.
+    while begun.elapsed() < LINES_APART + RETRY_AFTER {
+        driver.wait(Some(LINES_APART)).unwrap();
+        assert!(driver.next().is_none());
+    }
+    let _last = TcpStream::connect(address).unwrap();
+    while !matches!(driver.next(), Some(Event::Accepted { .. })) {
+        driver.wait(None).unwrap();
     }
 }
 
