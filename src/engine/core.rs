@@ -67,11 +67,7 @@ impl Process {
         shards: usize,
     ) -> Self {
         debug_assert!((1..=Limits::SHARDS).contains(&shards));
-        let admission = Admission::new(
-            limits.connections,
-            limits.connections_per_address,
-            limits.refusals_at_once,
-        );
+        let admission = Admission::new(&limits);
         Self {
             node,
             directory: Directory::new(),

@@ -31,6 +31,7 @@ mod members;
 mod message;
 mod opening;
 mod publish;
+mod refusals;
 mod room_log;
 mod rooms;
 mod shard_engine;

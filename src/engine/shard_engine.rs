@@ -15,6 +15,7 @@ use super::{
     mail::Mail,
     opening,
     publish::{Target, to_payload},
+    refusals::Refusals,
     stats::Stats,
     timers::TICK_MS,
 };
@@ -46,6 +47,7 @@ use crate::{
 pub struct ShardEngine {
     pub(crate) core: Core,
     pub(crate) app: Arc<App>,
+    refusals: Refusals,
 }
 
 /// How long a connection may take to its request that will be refused anyway.
@@ -53,9 +55,10 @@ const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 
 impl ShardEngine {
     pub(crate) fn new(shard: u8, process: Arc<Process>, app: Arc<App>, now: Now) -> Self {
+        let refusals = Refusals::new(process.limits.refusals_at_once, process.shards);
         let mut core = Core::new(shard, process, now);
         core.watch_rooms = !app.join.is_empty() || !app.leave.is_empty();
-        Self { core, app }
+        Self { core, app, refusals }
     }
 
     /// Begins a turn: from now on it is `now`.
@@ -76,7 +79,7 @@ impl ShardEngine {
         if admitted != Admit::Yes {
             self.core.stats.connections_refused += 1;
         }
-        if admitted == Admit::Drop {
+        if admitted == Admit::Drop || (admitted == Admit::Refuse && !self.refusals.are_told()) {
             return None;
         }
         let Some(id) = self.core.insert(peer, admitted) else {
@@ -92,6 +95,12 @@ impl ShardEngine {
         let deadline = self.core.tick_after(patience);
         self.core.connections[id.slot() as usize].deadline = deadline;
         self.core.schedule(id.slot(), deadline);
+        if admitted == Admit::Refuse {
+            // Behind the insert: the new connection must not get the slot of one
+            // whose socket is not closed yet.
+            self.refusals.take_in(id, &mut self.core);
+            self.settle();
+        }
         Some(id)
     }
 

@@ -80,8 +80,9 @@ pub fn probe() -> String {
 /// those some are kept to tell who comes too many that the server is full, which
 /// a connection that cannot be accepted would never learn.
 fn limits_that_fit(wanted: &Limits, fit: usize) -> Limits {
-    let for_clients = fit - wanted.refusals_at_once.min(fit / 8);
-    Limits { connections: wanted.connections.min(for_clients), ..wanted.clone() }
+    let refusals_at_once = wanted.refusals_at_once.min(fit / 8);
+    let connections = wanted.connections.min(fit - refusals_at_once);
+    Limits { connections, refusals_at_once, ..wanted.clone() }
 }
 
 /// The engine with the hooks of a server that has no handlers of its own.

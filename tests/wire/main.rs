@@ -8,6 +8,7 @@ mod closing;
 mod command_line;
 mod drain;
 mod frames;
+mod full;
 mod handshake;
 mod health;
 mod hostile;
