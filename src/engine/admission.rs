@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv6Addr},
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -42,6 +42,8 @@ pub(crate) struct Admission {
     closed: AtomicBool,
     /// One bit for each shard that takes in nothing more and has sent all mail.
     quiet: AtomicU64,
+    /// How many sockets have been adopted.
+    adopted: AtomicUsize,
 }
 
 impl Admission {
@@ -53,6 +55,7 @@ impl Admission {
             counts: Mutex::default(),
             closed: AtomicBool::new(false),
             quiet: AtomicU64::new(0),
+            adopted: AtomicUsize::new(0),
         }
     }
 
@@ -78,6 +81,12 @@ impl Admission {
     /// mailbox.
     pub(crate) fn quiet_shards(&self) -> u64 {
         self.quiet.load(Ordering::Acquire)
+    }
+
+    /// The number of the next socket from outside, by which they are spread over the
+    /// shards.
+    pub(crate) fn next_adopted(&self) -> usize {
+        self.adopted.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Counts a new connection. What is answered `Yes` or `Refuse` must be given

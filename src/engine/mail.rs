@@ -1,6 +1,6 @@
 //! What reaches a shard from other threads.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
 use super::{disconnect::Disconnect, shard_engine::ShardEngine};
 use crate::{
@@ -25,6 +25,18 @@ pub(crate) enum Mail {
     Leave(ConnId, Box<str>),
     /// Answer a question.
     Ask(Question),
+    /// Serve a socket from outside. The shard attaches it; the engine never sees it.
+    Adopt(Box<Adopted>),
+}
+
+/// A connected socket that no listener of the engine accepted, or that was handed
+/// out and comes back.
+#[derive(Debug)]
+pub(crate) struct Adopted {
+    pub(crate) socket: OwnedFd,
+    pub(crate) peer: SocketAddr,
+    /// What was read of it, from the first byte of the request on.
+    pub(crate) unread: Vec<u8>,
 }
 
 /// A message for one connection.
@@ -54,6 +66,7 @@ impl std::fmt::Debug for Mail {
             Self::Join(id, room) => f.debug_tuple("Join").field(id).field(room).finish(),
             Self::Leave(id, room) => f.debug_tuple("Leave").field(id).field(room).finish(),
             Self::Ask(_) => f.write_str("Ask"),
+            Self::Adopt(adopted) => f.debug_tuple("Adopt").field(adopted).finish(),
         }
     }
 }

@@ -250,6 +250,8 @@ impl ShardEngine {
         if let Err(refusal) = self.core.join(id, Target::Room(room)) {
             self.core.tell(id.slot(), &Event::Refused(refusal));
         }
+            // The shard has taken it out: dropped, its socket is closed.
+            Mail::Adopt(_) => {}
     }
 
     /// Handles the timers that have come up, and a slice of a drain. Returns

@@ -5,6 +5,7 @@
 //! `runtime` and `builder` what an embedding program holds, `handle` and `query`
 //! how other threads reach the shards.
 
+mod adopt;
 mod builder;
 mod clock;
 mod doorbell;

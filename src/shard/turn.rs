@@ -9,7 +9,7 @@
 //! shard sent before a client was told of it is known here before that client's
 //! next bytes are read.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use super::mailbox::{Mailbox, Post};
 use crate::{
@@ -29,6 +29,9 @@ pub trait Clock {
 /// that were received of it.
 pub(crate) type HandOff<S> = Box<dyn FnMut(S, Vec<u8>)>;
 
+/// What makes a driver's socket of one that comes from outside.
+pub(crate) type TakeIn<S> = Box<dyn FnMut(OwnedFd) -> io::Result<S>>;
+
 /// A driver and the engine that it serves.
 pub(crate) struct Shard<D: Driver> {
     pub(crate) engine: ShardEngine,
@@ -36,6 +39,7 @@ pub(crate) struct Shard<D: Driver> {
     mailbox: Mailbox,
     post: Post,
     hand_off: Option<HandOff<D::Socket>>,
+    pub(super) take_in: Option<TakeIn<D::Socket>>,
     /// Something was left over: the next turn does not sleep.
     left_over: bool,
     drain: Drain,
@@ -83,6 +87,7 @@ impl<D: Driver> Shard<D> {
             mailbox,
             post,
             hand_off,
+            take_in: None,
             left_over: false,
             drain: Drain::None,
             process,
@@ -178,7 +183,7 @@ impl<D: Driver> Shard<D> {
         let most = waiting.min(self.limits.mails);
         for _ in 0..most {
             let Some(mail) = self.mailbox.take() else { break };
-            self.engine.on_mail(mail);
+            self.on_mail(mail);
             if !self.after_event() {
                 return true;
             }

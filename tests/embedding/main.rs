@@ -2,6 +2,7 @@
 //! shard and with more, and real sockets.
 
 mod addressing;
+mod adoption;
 mod bed;
 mod encoding;
 mod handle;
