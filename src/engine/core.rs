@@ -16,6 +16,7 @@ use super::{
     lag::order_of_direct,
     limits::Limits,
     mail::Mail,
+    pulse::Pulse,
     rooms::Rooms,
     stats::Stats,
     timers::{TICK_MS, Tick, Wheel},
@@ -56,6 +57,8 @@ pub(crate) struct Process {
     pub(crate) path: String,
     /// How many shards there are, from 1 to 64.
     pub(crate) shards: usize,
+    /// What each of them says of itself.
+    pub(crate) pulses: Box<[Pulse]>,
 }
 
 impl Process {
@@ -76,6 +79,7 @@ impl Process {
             path: path.trim_end_matches('/').to_owned(),
             limits,
             shards,
+            pulses: (0..shards).map(|_| Pulse::new()).collect(),
         }
     }
 
@@ -199,6 +203,10 @@ impl Core {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.process.pulses[usize::from(self.shard)]
     }
 
     pub(crate) fn stamp(&self) -> Stamp {

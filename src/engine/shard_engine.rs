@@ -65,6 +65,17 @@ impl ShardEngine {
     pub fn begin_turn(&mut self, now: Now) {
         self.core.now = now;
         self.core.wheel.catch_up(now.tick());
+        self.core.pulse().set_due(now.since_start_ms);
+    }
+
+    /// The shard is about to wait, so long at the most (`None`: until something
+    /// happens).
+    pub(crate) fn before_wait(&self, timeout: Option<Duration>) {
+        let pulse = self.core.pulse();
+        pulse.set_connections(self.core.stats.connections);
+        let now_ms = self.core.now.since_start_ms;
+        let due_ms = timeout.map(|timeout| now_ms.saturating_add(timeout.as_millis() as u64));
+        pulse.set_due(due_ms.unwrap_or(u64::MAX));
     }
 
     /// A socket was accepted. Returns the identity to attach it under, or `None`
@@ -239,6 +250,8 @@ impl ShardEngine {
                 }
             }
             Mail::Ask(question) => question(self),
+            // The shard has taken it out: dropped, its socket is closed.
+            Mail::Adopt(_) => {}
         }
         self.settle();
     }
@@ -250,8 +263,6 @@ impl ShardEngine {
         if let Err(refusal) = self.core.join(id, Target::Room(room)) {
             self.core.tell(id.slot(), &Event::Refused(refusal));
         }
-            // The shard has taken it out: dropped, its socket is closed.
-            Mail::Adopt(_) => {}
     }
 
     /// Handles the timers that have come up, and a slice of a drain. Returns
@@ -278,6 +289,8 @@ impl ShardEngine {
     /// Sends what is waiting. Returns whether something is left for a next turn
     /// that shall not wait.
     pub fn flush(&mut self, outlet: &mut impl Outlet) -> bool {
+        // Before it is seen outside that there are so many.
+        self.core.pulse().set_connections(self.core.stats.connections);
         let left = self.core.flush(outlet);
         for id in std::mem::take(&mut self.core.overdue) {
             self.core.disconnect(id, Disconnect::Slow);

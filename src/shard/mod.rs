@@ -11,6 +11,7 @@ mod clock;
 mod doorbell;
 mod driver_kind;
 mod handle;
+mod health;
 mod mailbox;
 mod query;
 mod runtime;
@@ -26,6 +27,7 @@ mod sync {
 pub use builder::{BuildError, Builder, HttpHandOff, default_shards};
 pub use driver_kind::{DriverChoice, DriverKind};
 pub use handle::{Handle, RoomInfo, SendError};
+pub use health::{Health, HealthCheck};
 pub use query::{Query, QueryError};
 pub use runtime::{Engine, RunError, Running};
 pub use turn::Clock;

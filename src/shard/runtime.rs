@@ -13,6 +13,7 @@ use super::{
     clock::SystemClock,
     driver_kind::{DriverChoice, DriverKind},
     handle::Handle,
+    health::HealthCheck,
     mailbox::{Address, Mailbox},
     start::ShardStart,
 };
@@ -167,7 +168,7 @@ impl Engine {
                 return Err(abandon(&handle, threads, error));
             }
         }
-        Ok(Running { handle, threads })
+        Ok(Running { handle, health: HealthCheck::new(self.process, clock), threads })
     }
 }
 
@@ -197,6 +198,7 @@ fn abandon(
 #[derive(Debug)]
 pub struct Running {
     handle: Handle,
+    health: HealthCheck,
     threads: Vec<JoinHandle<Result<(), RunError>>>,
 }
 
@@ -204,6 +206,11 @@ impl Running {
     /// The engine for other threads.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// Whether its shards turn, for any thread.
+    pub fn health_check(&self) -> HealthCheck {
+        self.health.clone()
     }
 
     /// Waits until all shards have ended. If one fails, the others are drained.

@@ -151,6 +151,7 @@ impl<D: Driver> Shard<D> {
         self.driver.hold_data(self.must_hold());
         let may_sleep = !self.left_over && self.mailbox.going_to_sleep() && !self.has_drain_step();
         let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
+        self.engine.before_wait(timeout);
         let result = self.driver.wait(timeout);
         self.mailbox.awake();
         result

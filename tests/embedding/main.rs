@@ -7,6 +7,7 @@ mod bed;
 mod encoding;
 mod handle;
 mod handlers;
+mod health;
 mod hooks;
 mod limits;
 mod panics;
