@@ -52,8 +52,10 @@ pub use message::Message;
 pub use shard_engine::ShardEngine;
 pub use stats::Stats;
 
+pub(crate) use admission::subnet;
 pub(crate) use core::Process;
 pub(crate) use directory::Space;
 pub(crate) use handler::App;
 pub(crate) use mail::{Adopted, Letter, Mail};
+pub(crate) use opening::is_handshake;
 pub(crate) use pulse::Pulse;

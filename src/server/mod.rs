@@ -6,13 +6,15 @@
 //!                                                     └──► control    signals, HTTP
 //! ```
 
+mod answers;
 mod complaint;
 mod descriptors;
 mod error;
 mod flags;
+mod gate;
 mod http;
 mod logs;
-mod rewind;
+mod places;
 mod settings;
 mod signals;
 mod units;
@@ -24,7 +26,7 @@ use std::{
     thread,
 };
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tracing::{debug, error, info, warn};
 
 pub use error::ServerError;
@@ -35,7 +37,8 @@ use crate::{
     engine::{Fault, Limits},
     shard::{Builder, DriverKind, Engine, RunError, Running, default_shards},
 };
-use http::{HandedOff, Phase, Plane};
+use answers::Phase;
+use http::{Arrivals, Bounds, HandOffs, Plane};
 use signals::Signals;
 
 /// Serves until SIGTERM or SIGINT and then drains; a second signal ends the
@@ -54,18 +57,19 @@ pub fn run(settings: Settings) -> Result<(), ServerError> {
     let descriptors = descriptors::raise()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(ServerError::Control)?;
-    let (sender, hand_offs) = http::hand_offs();
+    let http = http_bounds(&settings.limits, descriptors);
+    let (hand_offs, arrivals) = http::hand_offs(http);
     let shards = settings.shards.unwrap_or_else(default_shards);
     let limits = limits_that_fit(&settings.limits, descriptors::connections(descriptors, shards));
     let connections = limits.connections;
-    let engine = builder(&settings, shards, limits, sender).build().map_err(ServerError::Build)?;
+    let engine =
+        builder(&settings, shards, limits, hand_offs).build().map_err(ServerError::Build)?;
     logs::start(settings.log.clone());
     log_start(&settings, &engine, descriptors, connections);
     let address = engine.local_addr();
     let running = engine.start().map_err(ServerError::Run)?;
     announce(address, &settings);
-    let http = descriptors::http_connections(descriptors);
-    runtime.block_on(control(running, &settings.path, http, signals, hand_offs))
+    runtime.block_on(control(running, &settings, http, signals, arrivals))
 }
 
 /// What this host supports, one fact a line, and which driver
@@ -85,13 +89,17 @@ fn limits_that_fit(wanted: &Limits, fit: usize) -> Limits {
     Limits { connections, refusals_at_once, ..wanted.clone() }
 }
 
+fn http_bounds(limits: &Limits, descriptors: usize) -> Bounds {
+    Bounds {
+        connections: descriptors::http_connections(descriptors),
+        hand_offs: descriptors::http_hand_offs(descriptors),
+        per_address: limits.connections_per_address,
+        ipv6_prefix_bits: limits.ipv6_prefix_bits,
+    }
+}
+
 /// The engine with the hooks of a server that has no handlers of its own.
-fn builder(
-    settings: &Settings,
-    shards: usize,
-    limits: Limits,
-    hand_offs: mpsc::Sender<HandedOff>,
-) -> Builder {
+fn builder(settings: &Settings, shards: usize, limits: Limits, hand_offs: HandOffs) -> Builder {
     Engine::builder()
         .listen(&settings.listen)
         .shards(shards)
@@ -118,10 +126,7 @@ fn builder(
             conn.send_binary(bytes);
             Ok(())
         })
-        .hand_off_http(move |socket, read| {
-            // A shard cannot wait: what does not fit is closed.
-            let _ = hand_offs.try_send((socket, read));
-        })
+        .hand_off_http(move |socket, read| hand_offs.push(socket, read))
 }
 
 fn log_start(settings: &Settings, engine: &Engine, descriptors: usize, connections: usize) {
@@ -161,20 +166,20 @@ fn announce(address: SocketAddr, settings: &Settings) {
 /// What the control thread does while the shards serve, until they have ended.
 async fn control(
     running: Running,
-    websocket_path: &str,
-    http_connections: usize,
+    settings: &Settings,
+    http: Bounds,
     signals: Signals,
-    mut hand_offs: mpsc::Receiver<HandedOff>,
+    mut arrivals: Arrivals,
 ) -> Result<(), ServerError> {
-    let handle = running.handle();
+    let (handle, health) = (running.handle(), running.health_check());
     let mut ended = join(running).map_err(ServerError::Control)?;
     let (phase, phases) = watch::channel(Phase::Serving);
-    let plane = Plane::new(handle.clone(), websocket_path, http_connections, phases);
+    let plane = Plane::new(handle.clone(), health, &settings.path, &settings.limits, http, phases);
     let mut signal = pin!(signals.first().map_err(ServerError::Control)?);
     let result = loop {
         tokio::select! {
             result = &mut ended => break result,
-            Some(handed_off) = hand_offs.recv() => plane.serve(handed_off),
+            Some(handed_off) = arrivals.next() => plane.serve(handed_off),
             () = &mut signal, if *phase.borrow() == Phase::Serving => {
                 info!("draining; a second signal ends at once");
                 phase.send_replace(Phase::Draining);

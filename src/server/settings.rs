@@ -137,7 +137,7 @@ fn path(text: String) -> Result<String, ServerError> {
             "--path: '{text}' is not a path such as /ws, of letters, digits and - . _ ~"
         )));
     }
-    if text == super::http::HEALTH {
+    if text == super::answers::HEALTH {
         return Err(ServerError::Usage(format!("--path: {text} is where the health is told")));
     }
     Ok(text)

@@ -12,6 +12,7 @@ mod full;
 mod handshake;
 mod health;
 mod hostile;
+mod keep_alive;
 mod limits;
 mod messages;
 mod pubsub;
