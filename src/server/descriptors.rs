@@ -12,8 +12,8 @@ const FEWEST: usize = 64;
 /// epoll, wake-ups and signal pipe, what the name resolver opens.
 const OF_THE_PROCESS: usize = 24;
 
-/// And for each shard: its listener, its epoll, its wake-up, one to spare.
-const OF_A_SHARD: usize = 4;
+/// And for each shard: its listener, twice, its epoll, its wake-up, one to spare.
+const OF_A_SHARD: usize = 5;
 
 /// Raises the soft limit to the hard one and returns it.
 ///

@@ -176,6 +176,7 @@ pub(super) struct Plane {
     handle: Handle,
     settings: Arc<GateSettings>,
     places: Arc<Mutex<Places<Traffic>>>,
+    ipv6_prefix_bits: u8,
     start: Instant,
     phase: watch::Receiver<Phase>,
     /// A sender for each connection: when all are gone, so are those.
@@ -204,10 +205,20 @@ impl Plane {
             handle,
             settings: Arc::new(settings),
             places: Arc::new(Mutex::new(places)),
+            ipv6_prefix_bits: bounds.ipv6_prefix_bits,
             start: Instant::now(),
             phase,
             lives,
             ended,
+        }
+    }
+
+    /// Serves a connection of which nothing was read.
+    pub(super) fn serve_new(&self, socket: TcpStream) {
+        // It fails only if the peer has left.
+        if let Ok(peer) = socket.peer_addr() {
+            let address = subnet(peer.ip(), self.ipv6_prefix_bits);
+            self.serve(HandedOff { socket, read: Vec::new(), address });
         }
     }
 

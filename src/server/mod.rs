@@ -17,6 +17,7 @@ mod logs;
 mod places;
 mod settings;
 mod signals;
+mod standby;
 mod units;
 
 use std::{
@@ -26,7 +27,10 @@ use std::{
     thread,
 };
 
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::{MissedTickBehavior, interval},
+};
 use tracing::{debug, error, info, warn};
 
 pub use error::ServerError;
@@ -40,6 +44,7 @@ use crate::{
 use answers::Phase;
 use http::{Arrivals, Bounds, HandOffs, Plane};
 use signals::Signals;
+use standby::Standby;
 
 /// Serves until SIGTERM or SIGINT and then drains; a second signal ends the
 /// process at once, with code 143 or 130.
@@ -67,9 +72,11 @@ pub fn run(settings: Settings) -> Result<(), ServerError> {
     logs::start(settings.log.clone());
     log_start(&settings, &engine, descriptors, connections);
     let address = engine.local_addr();
+    let listeners = engine.clone_listeners().map_err(ServerError::Control)?;
     let running = engine.start().map_err(ServerError::Run)?;
     announce(address, &settings);
-    runtime.block_on(control(running, &settings, http, signals, arrivals))
+    let standby = Standby::new(listeners, running.health_check()).map_err(ServerError::Control)?;
+    runtime.block_on(control(running, &settings, http, signals, arrivals, standby))
 }
 
 /// What this host supports, one fact a line, and which driver
@@ -170,19 +177,27 @@ async fn control(
     http: Bounds,
     signals: Signals,
     mut arrivals: Arrivals,
+    standby: Standby,
 ) -> Result<(), ServerError> {
     let (handle, health) = (running.handle(), running.health_check());
     let mut ended = join(running).map_err(ServerError::Control)?;
     let (phase, phases) = watch::channel(Phase::Serving);
     let plane = Plane::new(handle.clone(), health, &settings.path, &settings.limits, http, phases);
     let mut signal = pin!(signals.first().map_err(ServerError::Control)?);
+    let mut standby = Some(standby);
+    let mut looks = interval(standby::INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let result = loop {
         tokio::select! {
             result = &mut ended => break result,
             Some(handed_off) = arrivals.next() => plane.serve(handed_off),
+            _ = looks.tick() => if let Some(standby) = &standby {
+                standby.accept(|socket| plane.serve_new(socket));
+            },
             () = &mut signal, if *phase.borrow() == Phase::Serving => {
                 info!("draining; a second signal ends at once");
                 phase.send_replace(Phase::Draining);
+                standby = None;
                 handle.shutdown();
             }
         }

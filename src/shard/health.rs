@@ -35,6 +35,14 @@ impl HealthCheck {
         Self { process, clock }
     }
 
+    /// For how long a shard should have turned and has not. A shard that has nothing
+    /// to do is never late.
+    pub(crate) fn overdue(&self, shard: usize) -> Duration {
+        let now_ms = self.clock.now().since_start_ms;
+        let pulse = self.process.pulses.get(shard);
+        Duration::from_millis(pulse.map_or(0, |pulse| pulse.overdue_ms(now_ms)))
+    }
+
     /// Looks. Never waits for a shard.
     pub fn look(&self) -> Health {
         let now_ms = self.clock.now().since_start_ms;

@@ -111,6 +111,12 @@ impl Engine {
         self.process.shards
     }
 
+    /// The shards' listeners once more, in their order: for someone who accepts when a
+    /// shard does not. They must be closed before a drain, or the port stays open.
+    pub(crate) fn clone_listeners(&self) -> io::Result<Vec<TcpListener>> {
+        self.listeners.iter().map(TcpListener::try_clone).collect()
+    }
+
     /// Which driver its shards use: never [`DriverKind::Auto`].
     pub fn driver(&self) -> DriverKind {
         self.driver.kind()
