@@ -9,22 +9,18 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::Notify,
     time::{Sleep, sleep},
 };
 
-use super::places::Occupant;
+use super::traffic::Traffic;
 use crate::{
     engine::{Limits, is_handshake},
     proto::handshake::{self, Head, HeadLimits, head_end},
@@ -32,59 +28,6 @@ use crate::{
 
 /// Bytes of one read.
 const READ_BYTES: usize = 4096;
-
-/// What others may know of a gate, and ask of its connection.
-#[derive(Debug)]
-pub(super) struct Traffic {
-    start: Instant,
-    /// When bytes last went either way, in milliseconds since `start`.
-    progress_ms: AtomicU64,
-    at_upgrade: AtomicBool,
-    /// The last write found no room.
-    write_blocked: AtomicBool,
-    evicted: Notify,
-}
-
-impl Traffic {
-    /// `start` is the same for all that are compared.
-    pub(super) fn new(start: Instant) -> Self {
-        let traffic = Self {
-            start,
-            progress_ms: AtomicU64::new(0),
-            at_upgrade: AtomicBool::new(false),
-            write_blocked: AtomicBool::new(false),
-            evicted: Notify::new(),
-        };
-        traffic.progress();
-        traffic
-    }
-
-    fn progress(&self) {
-        let now_ms = self.start.elapsed().as_millis() as u64;
-        self.progress_ms.store(now_ms, Ordering::Relaxed);
-    }
-
-    /// Whether the next request is an upgrade, and all answers before it have left.
-    pub(super) fn is_at_upgrade(&self) -> bool {
-        self.at_upgrade.load(Ordering::Relaxed) && !self.write_blocked.load(Ordering::Relaxed)
-    }
-
-    /// Someone else needs its place.
-    pub(super) fn evict(&self) {
-        self.evicted.notify_one();
-    }
-
-    /// Waits until [`Traffic::evict`].
-    pub(super) async fn evicted(&self) {
-        self.evicted.notified().await;
-    }
-}
-
-impl Occupant for Traffic {
-    fn last_progress(&self) -> u64 {
-        self.progress_ms.load(Ordering::Relaxed)
-    }
-}
 
 /// What all gates of a server have in common.
 #[derive(Debug)]
@@ -219,7 +162,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
             match self.passing {
                 Passing::Upgrade => {
                     // Whoever polls looks at this next: nobody needs to be woken.
-                    self.traffic.at_upgrade.store(true, Ordering::Relaxed);
+                    self.traffic.reach_upgrade();
                     return Poll::Pending;
                 }
                 Passing::Bytes(0) => self.passing = Passing::Head,
@@ -253,7 +196,7 @@ impl<S> Gate<S> {
         context: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        self.traffic.write_blocked.store(written.is_pending(), Ordering::Relaxed);
+        self.traffic.set_write_blocked(written.is_pending());
         if written.is_ready() {
             self.stalled = None;
             self.traffic.progress();

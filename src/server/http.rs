@@ -10,13 +10,12 @@
 //! ```
 
 use std::{
-    collections::HashMap,
     convert::Infallible,
     future::poll_fn,
-    io::{self, Write},
-    net::{IpAddr, TcpStream},
+    io,
+    net::TcpStream,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     task::Poll,
     time::{Duration, Instant},
 };
@@ -36,11 +35,13 @@ use tracing::debug;
 
 use super::{
     answers::{Asked, Phase, router},
-    gate::{Gate, GateSettings, Traffic},
-    places::{Places, share_of},
+    gate::{Gate, GateSettings},
+    hand_offs::{Bounds, HandedOff},
+    places::{Places, lock},
+    traffic::Traffic,
 };
 use crate::{
-    engine::{Limits, subnet},
+    engine::Limits,
     shard::{Handle, HealthCheck},
 };
 
@@ -70,105 +71,6 @@ const BUFFER_BYTES: usize = 16 * 1024;
 /// Bytes of responses that the kernel takes beyond what the peer does. A response is
 /// some 200 bytes; by default a peer that never reads costs megabytes.
 const UNSENT_BYTES: u32 = 16 * 1024;
-
-const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
-    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 26\r\n\r\n\
-    too many HTTP connections\n";
-
-/// How many HTTP connections there may be, and of whom.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    /// Served at once.
-    pub(super) connections: usize,
-    /// On their way from the shards.
-    pub(super) hand_offs: usize,
-    /// Of one address; see [`Limits::connections_per_address`].
-    pub(super) per_address: usize,
-    /// See [`Limits::ipv6_prefix_bits`].
-    pub(super) ipv6_prefix_bits: u8,
-}
-
-impl Bounds {
-    fn share_of(&self, most: usize) -> usize {
-        share_of(most).min(self.per_address)
-    }
-}
-
-/// A socket that a shard handed over, what was read of it, and whose it is.
-pub(super) struct HandedOff {
-    socket: TcpStream,
-    read: Vec<u8>,
-    address: IpAddr,
-}
-
-/// How many sockets of each address are on their way.
-type Waiting = Arc<Mutex<HashMap<IpAddr, usize>>>;
-
-/// The way from the shards to the plane: one address cannot fill it.
-#[derive(Clone)]
-pub(super) struct HandOffs {
-    sender: mpsc::Sender<HandedOff>,
-    waiting: Waiting,
-    bounds: Bounds,
-}
-
-/// Its end at the plane.
-pub(super) struct Arrivals {
-    receiver: mpsc::Receiver<HandedOff>,
-    waiting: Waiting,
-}
-
-pub(super) fn hand_offs(bounds: Bounds) -> (HandOffs, Arrivals) {
-    let (sender, receiver) = mpsc::channel(bounds.hand_offs);
-    let waiting = Waiting::default();
-    (HandOffs { sender, waiting: Arc::clone(&waiting), bounds }, Arrivals { receiver, waiting })
-}
-
-impl HandOffs {
-    /// Hands a socket over, or refuses it: a shard cannot wait.
-    pub(super) fn push(&self, socket: TcpStream, read: Vec<u8>) {
-        // It fails only if the peer has left.
-        let Ok(peer) = socket.peer_addr() else { return };
-        let address = subnet(peer.ip(), self.bounds.ipv6_prefix_bits);
-        let handed_off = HandedOff { socket, read, address };
-        let mut waiting = lock(&self.waiting);
-        let count = waiting.get(&address).copied().unwrap_or(0);
-        if count >= self.bounds.share_of(self.bounds.hand_offs) {
-            drop(waiting);
-            handed_off.refuse();
-            return;
-        }
-        match self.sender.try_send(handed_off) {
-            Ok(()) => {
-                waiting.insert(address, count + 1);
-            }
-            Err(mpsc::error::TrySendError::Full(back)) => back.refuse(),
-            Err(mpsc::error::TrySendError::Closed(_)) => {}
-        }
-    }
-}
-
-impl HandedOff {
-    fn refuse(self) {
-        // It is a new socket with an empty buffer: this fits or never will.
-        let _ = (&self.socket).write(BUSY);
-    }
-}
-
-impl Arrivals {
-    /// The next socket; `None` when the shards have ended.
-    pub(super) async fn next(&mut self) -> Option<HandedOff> {
-        let handed_off = self.receiver.recv().await?;
-        let mut waiting = lock(&self.waiting);
-        if let Some(count) = waiting.get_mut(&handed_off.address) {
-            *count -= 1;
-            if *count == 0 {
-                waiting.remove(&handed_off.address);
-            }
-        }
-        Some(handed_off)
-    }
-}
 
 /// Serves HTTP connections as tasks of the current runtime.
 pub(super) struct Plane {
@@ -215,10 +117,8 @@ impl Plane {
 
     /// Serves a connection of which nothing was read.
     pub(super) fn serve_new(&self, socket: TcpStream) {
-        // It fails only if the peer has left.
-        if let Ok(peer) = socket.peer_addr() {
-            let address = subnet(peer.ip(), self.ipv6_prefix_bits);
-            self.serve(HandedOff { socket, read: Vec::new(), address });
+        if let Some(new) = HandedOff::new(socket, Vec::new(), self.ipv6_prefix_bits) {
+            self.serve(new);
         }
     }
 
@@ -280,11 +180,6 @@ impl Drop for Place {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is behind it is whole between any two calls.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 type Socket = tokio::net::TcpStream;
 
 /// Requests and responses on one connection, to its end, or to an upgrade: then the
@@ -328,16 +223,4 @@ fn hand_back(gate: Gate<Socket>, unsent_bytes: u32, handle: &Handle) -> io::Resu
     let socket = socket.into_std()?;
     SockRef::from(&socket).set_tcp_notsent_lowat(unsent_bytes)?;
     handle.adopt(socket, unread).map_err(io::Error::other)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_length_of_the_fixed_response_is_true() {
-        let text = std::str::from_utf8(BUSY).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("Content-Length: {}", body.len())));
-    }
 }

@@ -12,12 +12,14 @@ mod descriptors;
 mod error;
 mod flags;
 mod gate;
+mod hand_offs;
 mod http;
 mod logs;
 mod places;
 mod settings;
 mod signals;
 mod standby;
+mod traffic;
 mod units;
 
 use std::{
@@ -42,7 +44,8 @@ use crate::{
     shard::{Builder, DriverKind, Engine, RunError, Running, default_shards},
 };
 use answers::Phase;
-use http::{Arrivals, Bounds, HandOffs, Plane};
+use hand_offs::{Arrivals, Bounds, HandOffs, hand_offs};
+use http::Plane;
 use signals::Signals;
 use standby::Standby;
 
@@ -63,7 +66,7 @@ pub fn run(settings: Settings) -> Result<(), ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(ServerError::Control)?;
     let http = http_bounds(&settings.limits, descriptors);
-    let (hand_offs, arrivals) = http::hand_offs(http);
+    let (hand_offs, arrivals) = hand_offs(http);
     let shards = settings.shards.unwrap_or_else(default_shards);
     let limits = limits_that_fit(&settings.limits, descriptors::connections(descriptors, shards));
     let connections = limits.connections;

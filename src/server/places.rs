@@ -3,7 +3,11 @@
 //! places may be taken and yet nobody is locked out. Knows neither sockets nor time:
 //! how long a connection has stood still is told by a number.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// The part of all places that one address may have.
 const SHARE: usize = 10;
@@ -80,6 +84,11 @@ impl<T: Occupant> Places<T> {
         let oldest = candidates.min_by_key(|(number, (_, one))| (one.last_progress(), **number));
         oldest.map(|(number, _)| *number)
     }
+}
+
+/// Locks what is whole between any two calls, also after a panic.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The gate over a pipe in memory, with the bytes split everywhere.
 
+use std::time::Instant;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 use super::*;

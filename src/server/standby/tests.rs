@@ -14,7 +14,8 @@ use crate::{
     engine::Limits,
     server::{
         answers::Phase,
-        http::{Bounds, Plane, hand_offs},
+        hand_offs::{Bounds, hand_offs},
+        http::Plane,
     },
     shard::{DriverKind, Engine},
 };
