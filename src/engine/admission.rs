@@ -2,21 +2,23 @@
 //! Touched when a connection comes and goes, never for a message.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use hashbrown::HashMap;
+
+use super::limits::Limits;
 
 /// What to do with a socket that was just accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admit {
     /// Within the limits.
     Yes,
-    /// The server is full, but this one can still be told so.
+    /// The server is full: this one can only be told so.
     Refuse,
     /// Close it at once.
     Drop,
@@ -25,7 +27,7 @@ pub(crate) enum Admit {
 #[derive(Debug, Default)]
 struct Counts {
     admitted: usize,
-    refused: usize,
+    /// By [`subnet`].
     by_address: HashMap<IpAddr, u32, foldhash::fast::RandomState>,
 }
 
@@ -34,23 +36,26 @@ struct Counts {
 pub(crate) struct Admission {
     most: usize,
     most_per_address: usize,
-    most_refusals: usize,
+    ipv6_prefix_bits: u8,
     counts: Mutex<Counts>,
     /// The process is to be drained.
     closed: AtomicBool,
     /// One bit for each shard that takes in nothing more and has sent all mail.
     quiet: AtomicU64,
+    /// How many sockets have been adopted.
+    adopted: AtomicUsize,
 }
 
 impl Admission {
-    pub(crate) fn new(most: usize, most_per_address: usize, most_refusals: usize) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            most,
-            most_per_address,
-            most_refusals,
+            most: limits.connections,
+            most_per_address: limits.connections_per_address,
+            ipv6_prefix_bits: limits.ipv6_prefix_bits,
             counts: Mutex::default(),
             closed: AtomicBool::new(false),
             quiet: AtomicU64::new(0),
+            adopted: AtomicUsize::new(0),
         }
     }
 
@@ -78,18 +83,20 @@ impl Admission {
         self.quiet.load(Ordering::Acquire)
     }
 
+    /// The number of the next socket from outside, by which they are spread over the
+    /// shards.
+    pub(crate) fn next_adopted(&self) -> usize {
+        self.adopted.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Counts a new connection. What is answered `Yes` or `Refuse` must be given
     /// back by [`Admission::leave`] with the same answer.
     pub(crate) fn enter(&self, address: IpAddr) -> Admit {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.admitted >= self.most {
-            if counts.refused >= self.most_refusals {
-                return Admit::Drop;
-            }
-            counts.refused += 1;
             return Admit::Refuse;
         }
-        let here = counts.by_address.entry(address).or_insert(0);
+        let here = counts.by_address.entry(subnet(address, self.ipv6_prefix_bits)).or_insert(0);
         if *here as usize >= self.most_per_address {
             return Admit::Drop;
         }
@@ -100,20 +107,32 @@ impl Admission {
 
     /// Takes a connection off the count.
     pub(crate) fn leave(&self, address: IpAddr, was: Admit) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        match was {
-            Admit::Yes => {
-                counts.admitted -= 1;
-                if let Some(here) = counts.by_address.get_mut(&address) {
-                    *here -= 1;
-                    if *here == 0 {
-                        counts.by_address.remove(&address);
-                    }
-                }
-            }
-            Admit::Refuse => counts.refused -= 1,
-            Admit::Drop => {}
+        if was != Admit::Yes {
+            return;
         }
+        let subnet = subnet(address, self.ipv6_prefix_bits);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.admitted -= 1;
+        if let Some(here) = counts.by_address.get_mut(&subnet) {
+            *here -= 1;
+            if *here == 0 {
+                counts.by_address.remove(&subnet);
+            }
+        }
+    }
+}
+
+/// What counts as one address: an IPv4 address, also one mapped into IPv6 (RFC 4291
+/// section 2.5.5.2), or the first `ipv6_prefix_bits` of an IPv6 address, for a host
+/// has all addresses of its network to choose from.
+pub(crate) fn subnet(address: IpAddr, ipv6_prefix_bits: u8) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let host_bits = 128_u32.saturating_sub(u32::from(ipv6_prefix_bits));
+            let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+            Ipv6Addr::from_bits(v6.to_bits() & mask).into()
+        }
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -121,13 +140,16 @@ impl Admission {
 mod tests {
     use super::*;
 
+    fn admission(connections: usize, connections_per_address: usize) -> Admission {
+        Admission::new(&Limits { connections, connections_per_address, ..Limits::default() })
+    }
+
     #[test]
-    fn above_the_limit_some_are_told_and_the_rest_dropped() {
-        let admission = Admission::new(1, 10, 1);
+    fn above_the_limit_all_are_refused_until_one_leaves() {
+        let admission = admission(1, 10);
         let address = IpAddr::from([127, 0, 0, 1]);
         assert_eq!(admission.enter(address), Admit::Yes);
         assert_eq!(admission.enter(address), Admit::Refuse);
-        assert_eq!(admission.enter(address), Admit::Drop);
         admission.leave(address, Admit::Refuse);
         assert_eq!(admission.enter(address), Admit::Refuse);
         admission.leave(address, Admit::Yes);
@@ -136,12 +158,38 @@ mod tests {
 
     #[test]
     fn one_address_cannot_take_every_place() {
-        let admission = Admission::new(10, 1, 1);
+        let admission = admission(10, 1);
         let (a, b) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
         assert_eq!(admission.enter(a), Admit::Yes);
         assert_eq!(admission.enter(a), Admit::Drop);
         assert_eq!(admission.enter(b), Admit::Yes);
         admission.leave(a, Admit::Yes);
         assert_eq!(admission.enter(a), Admit::Yes);
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_count_as_one() {
+        let admission = admission(10, 1);
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(admission.enter(address("2001:db8:0:1::1")), Admit::Yes);
+        assert_eq!(admission.enter(address("2001:db8:0:1:ffff::2")), Admit::Drop);
+        assert_eq!(admission.enter(address("2001:db8:0:2::1")), Admit::Yes);
+        admission.leave(address("2001:db8:0:1::9"), Admit::Yes);
+        assert_eq!(admission.enter(address("2001:db8:0:1:ffff::2")), Admit::Yes);
+    }
+
+    #[test]
+    fn an_ipv4_address_is_the_same_one_when_it_is_mapped_into_ipv6() {
+        let admission = admission(10, 1);
+        assert_eq!(admission.enter([192, 0, 2, 1].into()), Admit::Yes);
+        assert_eq!(admission.enter("::ffff:192.0.2.1".parse().unwrap()), Admit::Drop);
+        assert_eq!(admission.enter("::ffff:192.0.2.2".parse().unwrap()), Admit::Yes);
+    }
+
+    #[test]
+    fn a_prefix_may_be_as_long_as_an_address() {
+        let (a, b): (IpAddr, IpAddr) = ("::1".parse().unwrap(), "::2".parse().unwrap());
+        assert_ne!(subnet(a, 128), subnet(b, 128));
+        assert_eq!(subnet(a, 1), subnet(b, 1));
     }
 }

@@ -17,6 +17,7 @@ use super::{
     lag::order_of_direct,
     limits::Limits,
     mail::{Mail, Origin, Parcel},
+    pulse::Pulse,
     rooms::Rooms,
     stats::Stats,
     timers::{TICK_MS, Tick, Wheel},
@@ -58,6 +59,8 @@ pub(crate) struct Process {
     pub(crate) path: String,
     /// How many shards there are, from 1 to 64.
     pub(crate) shards: usize,
+    /// What each of them says of itself.
+    pub(crate) pulses: Box<[Pulse]>,
 }
 
 impl Process {
@@ -69,11 +72,7 @@ impl Process {
         shards: usize,
     ) -> Self {
         debug_assert!((1..=Limits::SHARDS).contains(&shards));
-        let admission = Admission::new(
-            limits.connections,
-            limits.connections_per_address,
-            limits.refusals_at_once,
-        );
+        let admission = Admission::new(&limits);
         Self {
             node,
             directory: Directory::new(),
@@ -82,6 +81,7 @@ impl Process {
             path: path.trim_end_matches('/').to_owned(),
             limits,
             shards,
+            pulses: (0..shards).map(|_| Pulse::new()).collect(),
         }
     }
 
@@ -232,6 +232,10 @@ impl Core {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.process.pulses[usize::from(self.shard)]
     }
 
     pub(crate) fn stamp(&self) -> Stamp {

@@ -115,6 +115,12 @@ pub struct Limits {
     /// Connections from one address. Default 65,536, as many as one address can
     /// have ports; lower it where no proxy stands in front.
     pub connections_per_address: usize,
+    /// Bits of an IPv6 address that make it one address for
+    /// [`Limits::connections_per_address`], from 1 to 128. Default 64: a network of
+    /// that size is what one household or one rented host is given, and every
+    /// address in it is its own to use. An IPv4 address, also one mapped into IPv6,
+    /// counts whole.
+    pub ipv6_prefix_bits: u8,
     /// Connections above `connections` that are told so (an error event and
     /// close 1013) instead of being cut off, and the HTTP requests that a full
     /// server still answers. Default 256: each has a second for its request, so
@@ -164,6 +170,7 @@ impl Default for Limits {
             name_bytes: 255,
             connections: 1_000_000,
             connections_per_address: 65_536,
+            ipv6_prefix_bits: 64,
             refusals_at_once: 256,
             mails_per_turn: 16_384,
             events_per_turn: 4096,
@@ -245,6 +252,10 @@ impl Limits {
         }
         if self.sends_per_turn == 0 || self.timers_per_turn == 0 {
             return Err("sends_per_turn and timers_per_turn must be at least 1".into());
+        }
+        if !(1..=128).contains(&self.ipv6_prefix_bits) {
+            let bits = self.ipv6_prefix_bits;
+            return Err(format!("ipv6_prefix_bits ({bits}) must be from 1 to 128"));
         }
         let (ping, pong) = (self.ping_interval, self.pong_timeout);
         if !ping.is_zero() && !pong.is_zero() && pong <= ping {

@@ -1,6 +1,6 @@
 //! What reaches a shard from other threads, and who is charged for it on the way.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
 use super::{disconnect::Disconnect, shard_engine::ShardEngine};
 use crate::{
@@ -31,6 +31,18 @@ pub(crate) enum Mail {
     /// A connection of that shard waits for credit: return it at once from now on,
     /// until nothing is owed.
     AskCredit(u8),
+    /// Serve a socket from outside. The shard attaches it; the engine never sees it.
+    Adopt(Box<Adopted>),
+}
+
+/// A connected socket that no listener of the engine accepted, or that was handed
+/// out and comes back.
+#[derive(Debug)]
+pub(crate) struct Adopted {
+    pub(crate) socket: OwnedFd,
+    pub(crate) peer: SocketAddr,
+    /// What was read of it, from the first byte of the request on.
+    pub(crate) unread: Vec<u8>,
 }
 
 /// Who is charged for what is on its way to a shard.
@@ -72,6 +84,7 @@ impl Mail {
             Self::Join(_, room) | Self::Leave(_, room) => room.len(),
             Self::Close(_, reason) => reason.reason().len(),
             Self::Ask(_) => 256,
+            Self::Adopt(adopted) => size_of::<Adopted>() + adopted.unread.len(),
             Self::Credit(..) | Self::AskCredit(_) => 0,
         };
         (size_of::<Parcel>() + more).min(u32::MAX as usize) as u32
@@ -105,6 +118,7 @@ impl std::fmt::Debug for Mail {
                 f.debug_tuple("Credit").field(from).field(&credits.len()).finish()
             }
             Self::AskCredit(from) => f.debug_tuple("AskCredit").field(from).finish(),
+            Self::Adopt(adopted) => f.debug_tuple("Adopt").field(adopted).finish(),
         }
     }
 }

@@ -88,11 +88,11 @@ fn forget_head(core: &mut Core, slot: u32) {
 }
 
 fn decide(engine: &ShardEngine, head: &Head<'_>) -> Decision {
-    let dialect = dialect_of_path(&engine.core, head.path);
-    let not_websocket = !head.wants_websocket();
-    if engine.app.hands_off_http && (not_websocket || dialect.is_none()) {
+    let path = &engine.core.process.path;
+    if engine.app.hands_off_http && !is_handshake(head, path) {
         return Decision::HandOff;
     }
+    let dialect = dialect_of_path(path, head.path);
     let Some(dialect) = dialect else {
         return Decision::Refuse(NOT_FOUND.to_vec());
     };
@@ -112,14 +112,21 @@ fn decide(engine: &ShardEngine, head: &Head<'_>) -> Decision {
     Decision::Accept(response, chosen)
 }
 
+/// Whether a shard answers this request itself, be it right or wrong: an upgrade to
+/// WebSocket, at `websocket_path` or at one of a dialect below it. All others are
+/// handed out.
+pub(crate) fn is_handshake(head: &Head<'_>, websocket_path: &str) -> bool {
+    head.wants_websocket() && dialect_of_path(websocket_path, head.path).is_some()
+}
+
 /// That a path is one of upgrades, and the dialect that it names.
 struct UpgradePath {
     named: Option<Dialect>,
 }
 
 /// `/ws` or `/ws/<dialect>`, for the configured `/ws`.
-fn dialect_of_path(core: &Core, path: &str) -> Option<UpgradePath> {
-    let rest = path.strip_prefix(&*core.process.path)?;
+fn dialect_of_path(websocket_path: &str, path: &str) -> Option<UpgradePath> {
+    let rest = path.strip_prefix(websocket_path)?;
     match rest {
         "" | "/" => Some(UpgradePath { named: None }),
         _ => {

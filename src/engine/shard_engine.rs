@@ -16,6 +16,7 @@ use super::{
     mail::{Mail, Origin, Parcel},
     opening,
     publish::{Target, to_payload},
+    refusals::Refusals,
     stats::Stats,
     timers::TICK_MS,
 };
@@ -47,6 +48,7 @@ use crate::{
 pub struct ShardEngine {
     pub(crate) core: Core,
     pub(crate) app: Arc<App>,
+    refusals: Refusals,
 }
 
 /// How long a connection may take to its request that will be refused anyway.
@@ -54,9 +56,10 @@ const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 
 impl ShardEngine {
     pub(crate) fn new(shard: u8, process: Arc<Process>, app: Arc<App>, now: Now) -> Self {
+        let refusals = Refusals::new(process.limits.refusals_at_once, process.shards);
         let mut core = Core::new(shard, process, now);
         core.watch_rooms = !app.join.is_empty() || !app.leave.is_empty();
-        Self { core, app }
+        Self { core, app, refusals }
     }
 
     /// Begins a turn: from now on it is `now`.
@@ -64,6 +67,15 @@ impl ShardEngine {
         self.core.now = now;
         self.core.wheel.catch_up(now.tick());
         self.core.begin_work();
+    }
+
+    /// A turn began at `now_ms` by the process's clock, and the shard is about to
+    /// wait, so long at the most (`None`: until something happens).
+    pub(crate) fn before_wait(&self, now_ms: u64, timeout: Option<Duration>) {
+        let pulse = self.core.pulse();
+        pulse.set_connections(self.core.stats.connections);
+        let due_ms = timeout.map(|timeout| now_ms.saturating_add(timeout.as_millis() as u64));
+        pulse.set_due(due_ms.unwrap_or(u64::MAX));
     }
 
     /// A socket was accepted. Returns the identity to attach it under, or `None`
@@ -78,7 +90,7 @@ impl ShardEngine {
         if admitted != Admit::Yes {
             self.core.stats.connections_refused += 1;
         }
-        if admitted == Admit::Drop {
+        if admitted == Admit::Drop || (admitted == Admit::Refuse && !self.refusals.are_told()) {
             return None;
         }
         let Some(id) = self.core.insert(peer, admitted) else {
@@ -94,6 +106,12 @@ impl ShardEngine {
         let deadline = self.core.tick_after(patience);
         self.core.connections[id.slot() as usize].deadline = deadline;
         self.core.schedule(id.slot(), deadline);
+        if admitted == Admit::Refuse {
+            // Behind the insert: the new connection must not get the slot of one
+            // whose socket is not closed yet.
+            self.refusals.take_in(id, &mut self.core);
+            self.settle();
+        }
         Some(id)
     }
 
@@ -293,6 +311,8 @@ impl ShardEngine {
             Mail::Ask(question) => question(self),
             Mail::Credit(shard, credits) => self.core.on_credit(shard, &credits),
             Mail::AskCredit(shard) => self.core.windows.asked_by(shard),
+            // The shard has taken it out: dropped, its socket is closed.
+            Mail::Adopt(_) => {}
         }
     }
 
@@ -332,6 +352,8 @@ impl ShardEngine {
     /// Sends what is waiting. Returns whether something is left for a next turn
     /// that shall not wait.
     pub fn flush(&mut self, outlet: &mut impl Outlet) -> bool {
+        // Before it is seen outside that there are so many.
+        self.core.pulse().set_connections(self.core.stats.connections);
         let left = self.core.flush(outlet);
         for id in std::mem::take(&mut self.core.overdue) {
             self.core.disconnect(id, Disconnect::Slow);

@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{App, Limits, Mail, Now, Origin, Outlet, Process, ShardEngine, mail::Letter};
+use super::{App, Limits, Mail, Now, Order, Origin, Outlet, Process, ShardEngine, mail::Letter};
 use crate::{
     batch::{Sending, Slice},
     dialect::Dialect,
@@ -265,4 +265,22 @@ fn members_that_come_and_go_do_not_keep_a_pass_from_its_end() {
     }
     let unserved = members.iter().filter(|id| !wire.sent.contains_key(id)).count();
     assert_eq!(unserved, 0, "the log has {} bytes", logged(&engine));
+}
+
+#[test]
+fn a_full_server_tells_the_newest_and_lets_the_silent_go_first() {
+    let limits = Limits { connections: 1, refusals_at_once: 2, ..Limits::default() };
+    let mut engine = engines(1, limits).remove(0);
+    open(&mut engine);
+    let peer = "127.0.0.1:9".parse().unwrap();
+    let silent: Vec<_> = (0..2).map(|_| engine.on_accepted(peer).unwrap()).collect();
+    assert_eq!(engine.take_orders(), []);
+    let told = open(&mut engine);
+    assert_eq!(engine.take_orders(), [Order::Close(silent[0])]);
+    // What it is told has not left: it is not the next to go.
+    engine.on_accepted(peer).unwrap();
+    assert_eq!(engine.take_orders(), [Order::Close(silent[1])]);
+    let mut wire = Wire::default();
+    engine.flush(&mut wire);
+    assert!(String::from_utf8_lossy(&wire.sent[&told]).contains("maximum capacity"));
 }

@@ -12,8 +12,8 @@ const FEWEST: usize = 64;
 /// epoll, wake-ups and signal pipe, what the name resolver opens.
 const OF_THE_PROCESS: usize = 24;
 
-/// And for each shard: its listener, its epoll, its wake-up, one to spare.
-const OF_A_SHARD: usize = 4;
+/// And for each shard: its listener, twice, its epoll, its wake-up, one to spare.
+const OF_A_SHARD: usize = 5;
 
 /// Raises the soft limit to the hard one and returns it.
 ///
@@ -33,11 +33,18 @@ pub(super) fn raise() -> Result<usize, ServerError> {
 
 /// How many WebSocket connections fit into `limit`.
 pub(super) fn connections(limit: usize, shards: usize) -> usize {
-    limit.saturating_sub(OF_THE_PROCESS + shards * OF_A_SHARD + http_connections(limit))
+    let http = http_connections(limit) + http_hand_offs(limit);
+    limit.saturating_sub(OF_THE_PROCESS + shards * OF_A_SHARD + http)
 }
 
 /// How many HTTP connections there may be at once: an eighth of the descriptors,
 /// so that probes cannot lock clients out, and at most [`super::http::CONNECTIONS`].
 pub(super) fn http_connections(limit: usize) -> usize {
     (limit / 8).min(super::http::CONNECTIONS)
+}
+
+/// How many more may be on their way from the shards to where they are served, which
+/// takes less than a millisecond.
+pub(super) fn http_hand_offs(limit: usize) -> usize {
+    (http_connections(limit) / 4).max(1)
 }

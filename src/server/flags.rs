@@ -108,6 +108,10 @@ pub(super) struct Clients {
     #[arg(long = "max-connections-per-address", value_name = "COUNT",
           default_value_t = limits().connections_per_address)]
     pub(super) connections_per_address: usize,
+    /// Bits of an IPv6 address that count as one address, 1 to 128
+    #[arg(long, value_name = "COUNT", value_parser = RangedU64ValueParser::<u8>::new().range(1..=128),
+          default_value_t = limits().ipv6_prefix_bits)]
+    pub(super) ipv6_prefix_bits: u8,
     /// Rooms that one connection may be in
     #[arg(long = "max-rooms-per-connection", value_name = "COUNT",
           default_value_t = limits().rooms_per_connection)]

@@ -1,131 +1,135 @@
 //! The HTTP plane: what is asked of the server's port that is no WebSocket
 //! upgrade. Served on the control thread, on sockets that the shards hand over
-//! with the bytes already read of them.
+//! with the bytes already read of them, and that go back to a shard when an upgrade
+//! follows.
+//!
+//! ```text
+//! shard ─► HandOffs ─► Places ─► Gate ─► hyper ─► answers
+//!   ▲                             │
+//!   └──────── Handle::adopt ◄─────┘ upgrade
+//! ```
 
-use std::{io::Write, net::TcpStream, pin::pin, sync::Arc, time::Duration};
-
-use axum::{
-    Json, Router,
-    body::HttpBody,
-    extract::{Request, State},
-    http::{StatusCode, header},
-    middleware::{self, Next},
-    response::{IntoResponse, Response},
-    routing::get,
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    io,
+    net::TcpStream,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex},
+    task::Poll,
+    time::{Duration, Instant},
 };
-use bytes::Bytes;
+
+use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use serde::Serialize;
+use socket2::SockRef;
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     time::{sleep, timeout},
 };
 use tracing::debug;
 
-use super::rewind::Rewind;
-use crate::{dialect::Dialect, shard::Handle};
-
-/// Where the health is told.
-pub(super) const HEALTH: &str = "/health";
+use super::{
+    answers::{Asked, Phase, router},
+    gate::{Gate, GateSettings},
+    hand_offs::{Bounds, HandedOff},
+    places::{Places, lock},
+    traffic::Traffic,
+};
+use crate::{
+    engine::Limits,
+    shard::{Handle, HealthCheck},
+};
 
 /// The most HTTP connections at once. Checks of load balancers and scrapers of metrics
 /// are dozens; each connection costs some 10 KiB.
 pub(super) const CONNECTIONS: usize = 1024;
-
-/// Sockets on their way from the shards to the control thread; more are closed.
-/// As many as may be served.
-const HAND_OFFS: usize = CONNECTIONS;
 
 /// From the end of one response to the end of the next request's head: the time
 /// for a head to come, and that for which an idle connection is kept. Above the
 /// 10 s at which probes commonly come, so that they keep their connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long a peer may take nothing of a response that waits for it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// After this a connection is closed with its next response, and by force if
-/// there is none: a peer that never reads must not hold its place forever.
+/// there is none: nobody holds a place forever.
 const LIFETIME: Duration = Duration::from_mins(5);
 
 /// How long the last response of a connection may take to leave.
 const LAST_RESPONSE: Duration = Duration::from_secs(1);
 
-/// Bytes of one connection's read buffer and so of a head: twice what a shard
-/// takes for a head by default.
+/// Bytes of one connection's read buffer and so of a head, at the least: twice what
+/// a shard takes for a head by default.
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// Bytes of a request's body. No request needs one; a small one is ignored, as
-/// HTTP clients expect.
-const BODY_BYTES: u64 = 1024;
-
-/// How long the shards may take to be counted before they are called
-/// unresponsive. A shard's turn takes milliseconds.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
-
-const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
-    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 26\r\n\r\n\
-    too many HTTP connections\n";
-
-/// How far the server is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    Serving,
-    Draining,
-    /// The shards have ended: only responses already begun are sent.
-    Ended,
-}
-
-/// A socket that a shard handed over, and what was read of it.
-pub(super) type HandedOff = (TcpStream, Vec<u8>);
-
-/// The way from the shards to the plane. The sender never blocks a shard.
-pub(super) fn hand_offs() -> (mpsc::Sender<HandedOff>, mpsc::Receiver<HandedOff>) {
-    mpsc::channel(HAND_OFFS)
-}
+/// Bytes of responses that the kernel takes beyond what the peer does. A response is
+/// some 200 bytes; by default a peer that never reads costs megabytes.
+const UNSENT_BYTES: u32 = 16 * 1024;
 
 /// Serves HTTP connections as tasks of the current runtime.
 pub(super) struct Plane {
     router: Router,
-    places: Arc<Semaphore>,
-    most: usize,
+    handle: Handle,
+    settings: Arc<GateSettings>,
+    places: Arc<Mutex<Places<Traffic>>>,
+    ipv6_prefix_bits: u8,
+    start: Instant,
     phase: watch::Receiver<Phase>,
+    /// A sender for each connection: when all are gone, so are those.
+    lives: mpsc::Sender<Infallible>,
+    ended: mpsc::Receiver<Infallible>,
 }
 
 impl Plane {
-    /// At most `most` connections at once; `websocket_path` is where a plain
-    /// request is told to upgrade.
     pub(super) fn new(
         handle: Handle,
+        health: HealthCheck,
         websocket_path: &str,
-        most: usize,
+        limits: &Limits,
+        bounds: Bounds,
         phase: watch::Receiver<Phase>,
     ) -> Self {
-        let mut router = Router::new()
-            .route(HEALTH, get(health))
-            .route(websocket_path, get(upgrade_required))
-            .route(&format!("{websocket_path}/"), get(upgrade_required));
-        for dialect in Dialect::ALL {
-            let path = format!("{websocket_path}/{}", dialect.name());
-            router = router.route(&path, get(upgrade_required));
+        let settings = GateSettings {
+            websocket_path: websocket_path.to_owned(),
+            head_bytes: BUFFER_BYTES.max(limits.head_bytes),
+            write_timeout: WRITE_TIMEOUT,
+        };
+        let places = Places::new(bounds.connections, bounds.share_of(bounds.connections));
+        let (lives, ended) = mpsc::channel(1);
+        Self {
+            router: router(websocket_path, Asked { health, phase: phase.clone() }),
+            handle,
+            settings: Arc::new(settings),
+            places: Arc::new(Mutex::new(places)),
+            ipv6_prefix_bits: bounds.ipv6_prefix_bits,
+            start: Instant::now(),
+            phase,
+            lives,
+            ended,
         }
-        let router = router
-            .fallback(not_found)
-            .method_not_allowed_fallback(method_not_allowed)
-            .layer(middleware::from_fn(bound_body))
-            .with_state(Asked { handle, phase: phase.clone() });
-        Self { router, places: Arc::new(Semaphore::new(most)), most, phase }
     }
 
-    /// Serves one connection, or refuses it if there are too many.
-    pub(super) fn serve(&self, (socket, read): HandedOff) {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            // It is a new socket with an empty buffer: this fits or never will.
-            let _ = (&socket).write(BUSY);
-            return;
-        };
-        let converted = socket.set_nonblocking(true).and_then(|()| socket.try_into());
+    /// Serves a connection of which nothing was read.
+    pub(super) fn serve_new(&self, socket: TcpStream) {
+        if let Some(new) = HandedOff::new(socket, Vec::new(), self.ipv6_prefix_bits) {
+            self.serve(new);
+        }
+    }
+
+    /// Serves one connection, if need be in the place of another.
+    pub(super) fn serve(&self, handed_off: HandedOff) {
+        let HandedOff { socket, read, address } = handed_off;
+        let unsent_before = SockRef::from(&socket).tcp_notsent_lowat().unwrap_or(0);
+        let converted = SockRef::from(&socket)
+            .set_tcp_notsent_lowat(UNSENT_BYTES)
+            .and_then(|()| socket.set_nonblocking(true))
+            .and_then(|()| socket.try_into());
         let socket: tokio::net::TcpStream = match converted {
             Ok(socket) => socket,
             Err(error) => {
@@ -133,113 +137,90 @@ impl Plane {
                 return;
             }
         };
-        let io = TokioIo::new(Rewind::new(Bytes::from(read), socket));
+        let traffic = Arc::new(Traffic::new(self.start));
+        let (number, evicted) = lock(&self.places).enter(address, Arc::clone(&traffic));
+        if let Some(evicted) = evicted {
+            evicted.evict();
+        }
+        let gate = Gate::new(socket, &read, Arc::clone(&self.settings), Arc::clone(&traffic));
         let service = TowerToHyperService::new(self.router.clone());
-        let phase = self.phase.clone();
+        let (phase, handle, life) = (self.phase.clone(), self.handle.clone(), self.lives.clone());
+        let place = Place { number, places: Arc::clone(&self.places) };
         tokio::spawn(async move {
-            if let Err(error) = converse(io, service, phase).await {
+            let ended = converse(gate, service, traffic, phase).await;
+            drop(place);
+            let handed_back = ended.map_err(io::Error::other).and_then(|gate| match gate {
+                Some(gate) => hand_back(gate, unsent_before, &handle),
+                None => Ok(()),
+            });
+            if let Err(error) = handed_back {
                 debug!(%error, "an HTTP connection failed");
             }
-            drop(place);
+            drop(life);
         });
     }
 
     /// Waits for the responses that are on their way.
     pub(super) async fn finish(self) {
-        let _ = timeout(LAST_RESPONSE, self.places.acquire_many(self.most as u32)).await;
+        let Self { lives, mut ended, .. } = self;
+        drop(lives);
+        let _ = timeout(LAST_RESPONSE, ended.recv()).await;
     }
 }
 
-type Io = TokioIo<Rewind<tokio::net::TcpStream>>;
+/// A connection's place, free again when this goes.
+struct Place {
+    number: u64,
+    places: Arc<Mutex<Places<Traffic>>>,
+}
 
-/// Requests and responses on one connection, to its end.
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.places).leave(self.number);
+    }
+}
+
+type Socket = tokio::net::TcpStream;
+
+/// Requests and responses on one connection, to its end, or to an upgrade: then the
+/// gate comes back.
 async fn converse(
-    io: Io,
+    gate: Gate<Socket>,
     service: TowerToHyperService<Router>,
+    traffic: Arc<Traffic>,
     mut phase: watch::Receiver<Phase>,
-) -> hyper::Result<()> {
-    let connection = http1::Builder::new()
+) -> hyper::Result<Option<Gate<Socket>>> {
+    let buffer_bytes = gate.settings().head_bytes;
+    let mut connection = http1::Builder::new()
         // A prober may close its side behind its request.
         .half_close(true)
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(BUFFER_BYTES)
-        .serve_connection(io, service);
-    let mut connection = pin!(connection);
+        .max_buf_size(buffer_bytes)
+        .serve_connection(TokioIo::new(gate), service);
+    let upgrade_or_end = poll_fn(|context| match Pin::new(&mut connection).poll(context) {
+        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        Poll::Pending if traffic.is_at_upgrade() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    });
     tokio::select! {
-        ended = connection.as_mut() => return ended,
+        ended = upgrade_or_end => match ended {
+            Some(ended) => return ended.map(|()| None),
+            None => return Ok(Some(connection.into_parts().io.into_inner())),
+        },
+        () = traffic.evicted() => return Ok(None),
         _ = phase.wait_for(|phase| *phase == Phase::Ended) => {}
         () = sleep(LIFETIME) => {}
     }
+    let mut connection = pin!(connection);
     connection.as_mut().graceful_shutdown();
-    timeout(LAST_RESPONSE, connection).await.unwrap_or(Ok(()))
+    timeout(LAST_RESPONSE, connection).await.unwrap_or(Ok(())).map(|()| None)
 }
 
-/// What the answers are made of.
-#[derive(Clone)]
-struct Asked {
-    handle: Handle,
-    phase: watch::Receiver<Phase>,
-}
-
-/// The fields and their order are the `pubsub` seed's.
-#[derive(Serialize)]
-struct Health {
-    status: &'static str,
-    clients: u64,
-    rooms: usize,
-}
-
-async fn health(State(Asked { handle, phase }): State<Asked>) -> Response {
-    // Shards that have drained do not answer: they have no clients.
-    let counted = timeout(HEALTH_TIMEOUT, handle.stats().into_future()).await;
-    let clients = counted.as_ref().map_or(0, |answer| answer.map_or(0, |stats| stats.connections));
-    let (code, status) = match (*phase.borrow(), counted) {
-        (Phase::Serving, Ok(Ok(_))) => (StatusCode::OK, "healthy"),
-        (Phase::Serving, _) => (StatusCode::SERVICE_UNAVAILABLE, "unresponsive"),
-        (Phase::Draining | Phase::Ended, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
-    };
-    (code, Json(Health { status, clients, rooms: handle.room_count() })).into_response()
-}
-
-/// RFC 9110 section 15.5.22, and RFC 6455 section 4.4 for the version.
-async fn upgrade_required() -> Response {
-    let headers = [
-        (header::UPGRADE, "websocket"),
-        (header::CONNECTION, "upgrade"),
-        (header::SEC_WEBSOCKET_VERSION, "13"),
-    ];
-    (StatusCode::UPGRADE_REQUIRED, headers, "this path speaks WebSocket only\n").into_response()
-}
-
-async fn not_found() -> Response {
-    (StatusCode::NOT_FOUND, "there is nothing at this path\n").into_response()
-}
-
-/// The router adds `Allow`.
-async fn method_not_allowed() -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, "this path answers GET only\n").into_response()
-}
-
-/// Refuses a request with a large body; one of unknown length is closed after
-/// its response, because nobody reads it.
-async fn bound_body(request: Request, next: Next) -> Response {
-    if request.body().size_hint().lower() > BODY_BYTES {
-        let close = [(header::CONNECTION, "close")];
-        return (StatusCode::PAYLOAD_TOO_LARGE, close, "no request needs a large body\n")
-            .into_response();
-    }
-    next.run(request).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_length_of_the_fixed_response_is_true() {
-        let text = std::str::from_utf8(BUSY).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("Content-Length: {}", body.len())));
-    }
+/// Gives a connection back to the shards, as it came: an upgrade is next on it.
+fn hand_back(gate: Gate<Socket>, unsent_bytes: u32, handle: &Handle) -> io::Result<()> {
+    let (socket, unread) = gate.into_parts();
+    let socket = socket.into_std()?;
+    SockRef::from(&socket).set_tcp_notsent_lowat(unsent_bytes)?;
+    handle.adopt(socket, unread).map_err(io::Error::other)
 }

@@ -6,15 +6,20 @@
 //!                                                     └──► control    signals, HTTP
 //! ```
 
+mod answers;
 mod complaint;
 mod descriptors;
 mod error;
 mod flags;
+mod gate;
+mod hand_offs;
 mod http;
 mod logs;
-mod rewind;
+mod places;
 mod settings;
 mod signals;
+mod standby;
+mod traffic;
 mod units;
 
 use std::{
@@ -24,7 +29,10 @@ use std::{
     thread,
 };
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::{MissedTickBehavior, interval},
+};
 use tracing::{debug, error, info, warn};
 
 pub use error::ServerError;
@@ -35,8 +43,11 @@ use crate::{
     engine::{Fault, Limits},
     shard::{Builder, DriverKind, Engine, RunError, Running, default_shards},
 };
-use http::{HandedOff, Phase, Plane};
+use answers::Phase;
+use hand_offs::{Arrivals, Bounds, HandOffs, hand_offs};
+use http::Plane;
 use signals::Signals;
+use standby::Standby;
 
 /// Serves until SIGTERM or SIGINT and then drains; a second signal ends the
 /// process at once, with code 143 or 130.
@@ -54,18 +65,21 @@ pub fn run(settings: Settings) -> Result<(), ServerError> {
     let descriptors = descriptors::raise()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(ServerError::Control)?;
-    let (sender, hand_offs) = http::hand_offs();
+    let http = http_bounds(&settings.limits, descriptors);
+    let (hand_offs, arrivals) = hand_offs(http);
     let shards = settings.shards.unwrap_or_else(default_shards);
     let limits = limits_that_fit(&settings.limits, descriptors::connections(descriptors, shards));
     let connections = limits.connections;
-    let engine = builder(&settings, shards, limits, sender).build().map_err(ServerError::Build)?;
+    let engine =
+        builder(&settings, shards, limits, hand_offs).build().map_err(ServerError::Build)?;
     logs::start(settings.log.clone());
     log_start(&settings, &engine, descriptors, connections);
     let address = engine.local_addr();
+    let listeners = engine.clone_listeners().map_err(ServerError::Control)?;
     let running = engine.start().map_err(ServerError::Run)?;
     announce(address, &settings);
-    let http = descriptors::http_connections(descriptors);
-    runtime.block_on(control(running, &settings.path, http, signals, hand_offs))
+    let standby = Standby::new(listeners, running.health_check()).map_err(ServerError::Control)?;
+    runtime.block_on(control(running, &settings, http, signals, arrivals, standby))
 }
 
 /// What this host supports, one fact a line, and which driver
@@ -80,17 +94,22 @@ pub fn probe() -> String {
 /// those some are kept to tell who comes too many that the server is full, which
 /// a connection that cannot be accepted would never learn.
 fn limits_that_fit(wanted: &Limits, fit: usize) -> Limits {
-    let for_clients = fit - wanted.refusals_at_once.min(fit / 8);
-    Limits { connections: wanted.connections.min(for_clients), ..wanted.clone() }
+    let refusals_at_once = wanted.refusals_at_once.min(fit / 8);
+    let connections = wanted.connections.min(fit - refusals_at_once);
+    Limits { connections, refusals_at_once, ..wanted.clone() }
+}
+
+fn http_bounds(limits: &Limits, descriptors: usize) -> Bounds {
+    Bounds {
+        connections: descriptors::http_connections(descriptors),
+        hand_offs: descriptors::http_hand_offs(descriptors),
+        per_address: limits.connections_per_address,
+        ipv6_prefix_bits: limits.ipv6_prefix_bits,
+    }
 }
 
 /// The engine with the hooks of a server that has no handlers of its own.
-fn builder(
-    settings: &Settings,
-    shards: usize,
-    limits: Limits,
-    hand_offs: mpsc::Sender<HandedOff>,
-) -> Builder {
+fn builder(settings: &Settings, shards: usize, limits: Limits, hand_offs: HandOffs) -> Builder {
     Engine::builder()
         .listen(&settings.listen)
         .shards(shards)
@@ -117,10 +136,7 @@ fn builder(
             conn.send_binary(bytes);
             Ok(())
         })
-        .hand_off_http(move |socket, read| {
-            // A shard cannot wait: what does not fit is closed.
-            let _ = hand_offs.try_send((socket, read));
-        })
+        .hand_off_http(move |socket, read| hand_offs.push(socket, read))
 }
 
 fn log_start(settings: &Settings, engine: &Engine, descriptors: usize, connections: usize) {
@@ -160,23 +176,31 @@ fn announce(address: SocketAddr, settings: &Settings) {
 /// What the control thread does while the shards serve, until they have ended.
 async fn control(
     running: Running,
-    websocket_path: &str,
-    http_connections: usize,
+    settings: &Settings,
+    http: Bounds,
     signals: Signals,
-    mut hand_offs: mpsc::Receiver<HandedOff>,
+    mut arrivals: Arrivals,
+    standby: Standby,
 ) -> Result<(), ServerError> {
-    let handle = running.handle();
+    let (handle, health) = (running.handle(), running.health_check());
     let mut ended = join(running).map_err(ServerError::Control)?;
     let (phase, phases) = watch::channel(Phase::Serving);
-    let plane = Plane::new(handle.clone(), websocket_path, http_connections, phases);
+    let plane = Plane::new(handle.clone(), health, &settings.path, &settings.limits, http, phases);
     let mut signal = pin!(signals.first().map_err(ServerError::Control)?);
+    let mut standby = Some(standby);
+    let mut looks = interval(standby::INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let result = loop {
         tokio::select! {
             result = &mut ended => break result,
-            Some(handed_off) = hand_offs.recv() => plane.serve(handed_off),
+            Some(handed_off) = arrivals.next() => plane.serve(handed_off),
+            _ = looks.tick() => if let Some(standby) = &standby {
+                standby.accept(|socket| plane.serve_new(socket));
+            },
             () = &mut signal, if *phase.borrow() == Phase::Serving => {
                 info!("draining; a second signal ends at once");
                 phase.send_replace(Phase::Draining);
+                standby = None;
                 handle.shutdown();
             }
         }

@@ -79,6 +79,7 @@ impl Settings {
             connections: or_unlimited(clients.connections),
             members_per_room: or_unlimited(clients.members_per_room),
             connections_per_address: or_unlimited(clients.connections_per_address),
+            ipv6_prefix_bits: clients.ipv6_prefix_bits,
             rooms_per_connection: clients.rooms_per_connection,
             message_bytes: messages.message_bytes.0,
             frames_per_message: messages.frames_per_message,
@@ -136,7 +137,7 @@ fn path(text: String) -> Result<String, ServerError> {
             "--path: '{text}' is not a path such as /ws, of letters, digits and - . _ ~"
         )));
     }
-    if text == super::http::HEALTH {
+    if text == super::answers::HEALTH {
         return Err(ServerError::Usage(format!("--path: {text} is where the health is told")));
     }
     Ok(text)
@@ -172,7 +173,7 @@ mod tests {
     fn every_flag_reaches_its_setting() {
         let text = "--listen [::]:9 --shards 3 --no-pin --driver epoll --dialect raw --path /a/b \
             --log debug --max-connections 1 --max-connections-per-room 2 \
-            --max-connections-per-address 3 --max-rooms-per-connection 4 --max-message-size 5 \
+            --max-connections-per-address 3 --ipv6-prefix-bits 56 --max-rooms-per-connection 4 --max-message-size 5 \
             --max-frames-per-message 6 --max-head-size 7k --queue-bytes 8m \
             --slow-policy conflate --room-share-bytes 9 --window-bytes 10 \
             --handshake-timeout 11s --ping-interval 12ms --pong-timeout 13m --write-timeout 14s \
@@ -190,6 +191,7 @@ mod tests {
                 connections: 1,
                 members_per_room: 2,
                 connections_per_address: 3,
+                ipv6_prefix_bits: 56,
                 rooms_per_connection: 4,
                 message_bytes: 5,
                 frames_per_message: 6,

@@ -64,6 +64,14 @@ impl Handle {
         Self(Arc::new(Inner { process, addresses }))
     }
 
+    pub(super) fn process(&self) -> &Process {
+        &self.0.process
+    }
+
+    pub(super) fn addresses(&self) -> &[Address] {
+        &self.0.addresses
+    }
+
     /// Sends `event` with `data` to every member of `room`.
     ///
     /// # Errors

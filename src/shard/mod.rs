@@ -5,11 +5,13 @@
 //! `runtime` and `builder` what an embedding program holds, `handle` and `query`
 //! how other threads reach the shards.
 
+mod adopt;
 mod builder;
 mod clock;
 mod doorbell;
 mod driver_kind;
 mod handle;
+mod health;
 mod mailbox;
 mod query;
 mod runtime;
@@ -25,6 +27,7 @@ mod sync {
 pub use builder::{BuildError, Builder, HttpHandOff, default_shards};
 pub use driver_kind::{DriverChoice, DriverKind};
 pub use handle::{Handle, RoomInfo, SendError};
+pub use health::{Health, HealthCheck};
 pub use query::{Query, QueryError};
 pub use runtime::{Engine, RunError, Running};
 pub use turn::Clock;

@@ -13,6 +13,7 @@ use super::{
     clock::SystemClock,
     driver_kind::{DriverChoice, DriverKind},
     handle::Handle,
+    health::HealthCheck,
     mailbox::{Address, Mailbox},
     start::ShardStart,
 };
@@ -110,6 +111,12 @@ impl Engine {
         self.process.shards
     }
 
+    /// The shards' listeners once more, in their order: for someone who accepts when a
+    /// shard does not. They must be closed before a drain, or the port stays open.
+    pub(crate) fn clone_listeners(&self) -> io::Result<Vec<TcpListener>> {
+        self.listeners.iter().map(TcpListener::try_clone).collect()
+    }
+
     /// Which driver its shards use: never [`DriverKind::Auto`].
     pub fn driver(&self) -> DriverKind {
         self.driver.kind()
@@ -167,7 +174,7 @@ impl Engine {
                 return Err(abandon(&handle, threads, error));
             }
         }
-        Ok(Running { handle, threads })
+        Ok(Running { handle, health: HealthCheck::new(self.process, clock), threads })
     }
 }
 
@@ -197,6 +204,7 @@ fn abandon(
 #[derive(Debug)]
 pub struct Running {
     handle: Handle,
+    health: HealthCheck,
     threads: Vec<JoinHandle<Result<(), RunError>>>,
 }
 
@@ -204,6 +212,11 @@ impl Running {
     /// The engine for other threads.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// Whether its shards turn, for any thread.
+    pub fn health_check(&self) -> HealthCheck {
+        self.health.clone()
     }
 
     /// Waits until all shards have ended. If one fails, the others are drained.

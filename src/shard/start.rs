@@ -13,6 +13,7 @@ use std::{
 use tracing::{error, info, warn};
 
 use super::{
+    adopt::{blocking, nonblocking},
     builder::HttpHandOff,
     clock::SystemClock,
     driver_kind::DriverKind,
@@ -20,7 +21,7 @@ use super::{
     mailbox::{Address, Mailbox, Post},
     query::mark_as_shard,
     runtime::RunError,
-    turn::{Clock, HandOff, Shard, TurnLimits},
+    turn::{Clock, HandOff, Shard, TakeIn, TurnLimits},
 };
 use crate::{
     driver::{
@@ -78,7 +79,7 @@ impl ShardStart {
             .try_clone()
             .and_then(|listener| UringDriver::new(Some(listener), &self.uring));
         match driver {
-            Ok(driver) => self.run_on(driver),
+            Ok(driver) => self.run_on(driver, Box::new(blocking)),
             Err(error) => {
                 warn!(shard = self.number, %error, "no io_uring for this shard: it runs on epoll");
                 self.run_on_epoll()
@@ -90,7 +91,7 @@ impl ShardStart {
         let listener = self.listener.try_clone();
         let settings = EpollSettings::default();
         match listener.and_then(|listener| EpollDriver::new(Some(listener), &settings)) {
-            Ok(driver) => self.run_on(driver),
+            Ok(driver) => self.run_on(driver, Box::new(nonblocking)),
             Err(error) => {
                 let _ = self.ready.send(Err(io::Error::new(error.kind(), error.to_string())));
                 Err(RunError::Start(error))
@@ -98,7 +99,7 @@ impl ShardStart {
         }
     }
 
-    fn run_on<D: Driver>(self, driver: D) -> Result<(), RunError>
+    fn run_on<D: Driver>(self, driver: D, take_in: TakeIn<D::Socket>) -> Result<(), RunError>
     where
         OwnedFd: From<D::Socket>,
     {
@@ -111,6 +112,7 @@ impl ShardStart {
         let engine = ShardEngine::new(self.number as u8, self.process, self.app, self.clock.now());
         let hand_off = self.http.map(hand_off);
         let mut shard = Shard::new(engine, driver, self.mailbox, post, hand_off, turn);
+        shard.take_in = Some(take_in);
         let _ = self.ready.send(Ok(()));
         let ended = drive(&mut shard, &self.clock, drain_timeout);
         ended.map_err(|error| {

@@ -9,7 +9,7 @@
 //! data is looked at: whatever another shard sent before a client was told of it is
 //! known here before that client's next bytes are.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use super::mailbox::{Mailbox, Post};
 use crate::{
@@ -29,6 +29,9 @@ pub trait Clock {
 /// that were received of it.
 pub(crate) type HandOff<S> = Box<dyn FnMut(S, Vec<u8>)>;
 
+/// What makes a driver's socket of one that comes from outside.
+pub(crate) type TakeIn<S> = Box<dyn FnMut(OwnedFd) -> io::Result<S>>;
+
 /// A driver and the engine that it serves.
 pub(crate) struct Shard<D: Driver> {
     pub(crate) engine: ShardEngine,
@@ -36,6 +39,7 @@ pub(crate) struct Shard<D: Driver> {
     mailbox: Mailbox,
     post: Post,
     hand_off: Option<HandOff<D::Socket>>,
+    pub(super) take_in: Option<TakeIn<D::Socket>>,
     /// Something was left over: the next turn does not sleep.
     left_over: bool,
     drain: Drain,
@@ -121,6 +125,7 @@ impl<D: Driver> Shard<D> {
             mailbox,
             post,
             hand_off,
+            take_in: None,
             left_over: false,
             drain: Drain::None,
             process,
@@ -137,6 +142,7 @@ impl<D: Driver> Shard<D> {
     pub(crate) fn turn(&mut self, clock: &impl Clock) -> io::Result<()> {
         self.sleep()?;
         let now = self.standstill.corrected(clock.now());
+        self.engine.core.pulse().set_due(self.standstill.last_ms);
         self.engine.begin_turn(now);
         self.quiesce();
         let more_mail = self.take_mail();
@@ -177,6 +183,7 @@ impl<D: Driver> Shard<D> {
         let may_sleep = !self.left_over && self.mailbox.going_to_sleep() && !self.has_drain_step();
         let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
         self.standstill.asked_ms = timeout.map(|timeout| timeout.as_millis() as u64);
+        self.engine.before_wait(self.standstill.last_ms, timeout);
         let result = self.driver.wait(timeout);
         self.mailbox.awake();
         result
@@ -209,7 +216,7 @@ impl<D: Driver> Shard<D> {
         let most = waiting.min(self.limits.mails);
         for _ in 0..most {
             let Some(parcel) = self.mailbox.take() else { break };
-            self.engine.on_mail(parcel);
+            self.on_mail(parcel);
             self.after_event();
         }
         if self.drain == Drain::Quiescing && all_quiet && most == waiting {
@@ -263,7 +270,7 @@ impl<D: Driver> Shard<D> {
 
     /// Takes in what the driver has. Returns whether there may be more.
     fn take_events(&mut self) -> bool {
-        let mut received = 0;
+        let (mut received, mut adopted) = (0, Vec::new());
         for _ in 0..self.limits.events {
             let Some(event) = self.driver.next() else { return false };
             match event {
@@ -278,7 +285,7 @@ impl<D: Driver> Shard<D> {
                     // What was sent here before these bytes were comes first.
                     for _ in 0..self.mailbox.len() {
                         let Some(parcel) = self.mailbox.take() else { break };
-                        self.engine.on_mail(parcel);
+                        adopted.extend(Self::look_at(&mut self.engine, parcel));
                     }
                     received += bytes.len();
                     self.engine.on_data(id, bytes);
@@ -288,6 +295,7 @@ impl<D: Driver> Shard<D> {
                 Event::Gone(id, Gone::Reset | Gone::Error(_)) => self.engine.on_lost(id),
             }
             self.after_event();
+            adopted.drain(..).for_each(|adopted| self.adopt(adopted));
             if received >= self.limits.received_bytes {
                 break;
             }

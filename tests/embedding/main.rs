@@ -2,10 +2,12 @@
 //! shard and with more, and real sockets.
 
 mod addressing;
+mod adoption;
 mod bed;
 mod encoding;
 mod handle;
 mod handlers;
+mod health;
 mod hooks;
 mod limits;
 mod panics;

@@ -3,7 +3,7 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
 };
 
 use serde_json::Value;
@@ -53,6 +53,14 @@ impl RawClient {
     /// Connects and sends nothing.
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).expect("a connection"))
+    }
+
+    /// Connects from another address of this host and sends nothing.
+    pub(crate) fn connect_from(source: Ipv4Addr, to: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((source, 0)).into()).expect("an address of this host");
+        socket.connect(&to.into()).expect("a connection");
+        Self::over(socket.into())
     }
 
     /// Speaks over this connection.

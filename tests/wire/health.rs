@@ -1,6 +1,8 @@
 //! The health endpoint, on the port of the WebSocket.
 
-use crate::support::{Client, RawClient, on_every_driver};
+use std::net::Ipv4Addr;
+
+use crate::support::{Client, RawClient, Server, on_every_driver};
 
 const REQUEST: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -62,22 +64,58 @@ fn another_method_is_refused() {
     });
 }
 
+/// Addresses of this host, but for the one that is used when none is named.
+fn addresses() -> impl Iterator<Item = Ipv4Addr> {
+    (1..=254).map(|last| Ipv4Addr::new(127, 0, 1, last))
+}
+
+/// Requires that who comes from this address learns of the health.
+fn expect_health(address: Ipv4Addr, server: &Server) {
+    let mut probe = RawClient::connect_from(address, server.address());
+    probe.send(REQUEST);
+    assert_eq!(probe.read_response().status, 200, "from {address}");
+}
+
 #[test]
-fn too_many_connections_for_http_are_refused_and_clients_go_on() {
+fn an_address_that_keeps_its_connections_keeps_no_other_from_the_health() {
     crate::support::allow_many_sockets();
     on_every_driver(|bed| {
         let server = bed.server(&[]);
         let mut client = Client::connect(server.address());
-        let mut refused = 0;
-        let _kept: Vec<_> = (0..1100)
+        let kept: Vec<_> = (0..1100)
             .map(|_| {
                 let mut probe = RawClient::connect(server.address());
                 probe.send(REQUEST);
-                refused += usize::from(probe.read_response().status == 503);
+                assert_eq!(probe.read_response().status, 200);
                 probe
             })
             .collect();
-        assert!(refused > 0, "none refused");
+        addresses().take(20).for_each(|address| expect_health(address, &server));
+        // It has lost those that it did not use, and nothing else.
+        let mut newest = kept.into_iter().next_back().expect("a connection");
+        newest.send(REQUEST);
+        assert_eq!(newest.read_response().status, 200);
+        client.expect_nothing_more();
+    });
+}
+
+#[test]
+fn peers_that_ask_and_never_read_keep_nobody_from_the_health() {
+    crate::support::allow_many_sockets();
+    on_every_driver(|bed| {
+        let server = bed.server(&[]);
+        let mut client = Client::connect(server.address());
+        // From so many addresses that each place is taken.
+        let mut greedy = Vec::new();
+        for address in addresses().take(11) {
+            for _ in 0..100 {
+                let mut peer = RawClient::connect_from(address, server.address());
+                peer.send(&REQUEST.repeat(20));
+                greedy.push(peer);
+            }
+        }
+        addresses().skip(20).take(20).for_each(|address| expect_health(address, &server));
+        expect_health(Ipv4Addr::LOCALHOST, &server);
         client.expect_nothing_more();
     });
 }

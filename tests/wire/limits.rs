@@ -1,9 +1,8 @@
 //! Bounds that are told to the client they stop, and harm no other.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::Ipv4Addr;
 
 use serde_json::json;
-use socket2::{Domain, Socket, Type};
 
 use crate::support::{Client, RawClient, on_every_driver, on_every_driver_alone};
 
@@ -25,14 +24,6 @@ fn a_full_server_says_so_with_1013_until_a_place_is_free() {
 
 const FULL: &str = "server is at maximum capacity";
 
-/// A connection from another address of this host.
-fn connect_from(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::from((source, 0)).into()).expect("an address of this host");
-    socket.connect(&to.into()).expect("a connection");
-    socket.into()
-}
-
 #[test]
 fn one_address_cannot_take_every_place() {
     on_every_driver(|bed| {
@@ -40,8 +31,8 @@ fn one_address_cannot_take_every_place() {
         let mut first = Client::connect(server.address());
         let second = Client::connect(server.address());
         RawClient::connect(server.address()).expect_end();
-        let elsewhere = connect_from(Ipv4Addr::new(127, 0, 0, 2), server.address());
-        let mut elsewhere = RawClient::over(elsewhere);
+        let elsewhere = Ipv4Addr::new(127, 0, 0, 2);
+        let mut elsewhere = RawClient::connect_from(elsewhere, server.address());
         elsewhere.upgrade("/ws/pubsub");
         assert_eq!(elsewhere.hear()["type"], "connected");
         elsewhere.expect_alive();

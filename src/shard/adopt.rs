@@ -1,0 +1,109 @@
+//! Sockets that come from outside: accepted by another HTTP server, handed over by
+//! another process, or handed out by a shard for a plain request and back for an
+//! upgrade. Knows how a driver wants its sockets; not what is said on them.
+
+use std::{io, net::TcpStream, os::fd::OwnedFd};
+
+use super::{
+    handle::{Handle, SendError},
+    turn::Shard,
+};
+use crate::{
+    driver::Driver,
+    engine::{Adopted, Mail, Parcel, ShardEngine},
+};
+
+/// For a driver that is told when a socket is ready.
+pub(super) fn nonblocking(socket: OwnedFd) -> io::Result<mio::net::TcpStream> {
+    let socket = TcpStream::from(socket);
+    socket.set_nonblocking(true)?;
+    socket.set_nodelay(true)?;
+    Ok(mio::net::TcpStream::from_std(socket))
+}
+
+/// For a driver whose kernel waits in the place of the socket.
+pub(super) fn blocking(socket: OwnedFd) -> io::Result<TcpStream> {
+    let socket = TcpStream::from(socket);
+    socket.set_nonblocking(false)?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
+impl Handle {
+    /// Serves a WebSocket connection that another listener accepted, of which
+    /// `unread` has been read: from the first byte of the upgrade request on, whole
+    /// or in part, frames behind it included. To the engine it is as if it had
+    /// accepted the socket itself and those bytes had just arrived: it answers the
+    /// request, counts the connection for its address, and refuses both as ever. A
+    /// request that is no handshake goes where
+    /// [`Builder::hand_off_http`](super::Builder::hand_off_http) says.
+    ///
+    /// Sockets are spread over the shards in turn. One that cannot be served any
+    /// more, because the engine shuts down or the peer has left, is closed.
+    ///
+    /// ```no_run
+    /// # let engine = shardcast::Engine::builder().build()?;
+    /// let handle = engine.handle();
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:8081")?;
+    /// for socket in listener.incoming() {
+    ///     handle.adopt(socket?, Vec::new())?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SendError::Busy`] if handles may send nothing more to any shard now,
+    /// [`SendError::Ended`]; the socket is closed then.
+    pub fn adopt(&self, socket: TcpStream, unread: Vec<u8>) -> Result<(), SendError> {
+        // It fails only if the peer has left.
+        let Ok(peer) = socket.peer_addr() else { return Ok(()) };
+        let mail = Mail::Adopt(Box::new(Adopted { socket: socket.into(), peer, unread }));
+        let bytes = mail.bytes();
+        let first = self.process().admission.next_adopted();
+        let addresses = self.addresses();
+        let mut in_turn = (0..addresses.len())
+            .map(|number| &addresses[first.wrapping_add(number) % addresses.len()]);
+        let address = in_turn.find(|address| address.reserve(bytes)).ok_or(SendError::Busy)?;
+        address.send_reserved(mail, bytes).map_err(|_| SendError::Ended)
+    }
+}
+
+impl<D: Driver> Shard<D> {
+    /// What reached the shard from another thread.
+    pub(super) fn on_mail(&mut self, parcel: Parcel) {
+        if let Some(adopted) = Self::look_at(&mut self.engine, parcel) {
+            self.adopt(adopted);
+        }
+    }
+
+    /// The same while the driver is borrowed: a socket that is to be attached is
+    /// returned.
+    pub(super) fn look_at(engine: &mut ShardEngine, parcel: Parcel) -> Option<Adopted> {
+        let Parcel { mail, origin, bytes } = parcel;
+        match mail {
+            Mail::Adopt(adopted) => {
+                engine.core.credit(origin, bytes);
+                Some(*adopted)
+            }
+            mail => {
+                engine.on_mail(Parcel { mail, origin, bytes });
+                None
+            }
+        }
+    }
+
+    /// Attaches a socket, as one that was just accepted. Dropping it closes it.
+    pub(super) fn adopt(&mut self, adopted: Adopted) {
+        let Adopted { socket, peer, mut unread } = adopted;
+        if self.is_ending() {
+            return;
+        }
+        let Some(Ok(socket)) = self.take_in.as_mut().map(|take_in| take_in(socket)) else { return };
+        let Some(id) = self.engine.on_accepted(peer) else { return };
+        if self.driver.attach(id, socket).is_err() {
+            self.engine.on_lost(id);
+        } else if !unread.is_empty() {
+            self.engine.on_data(id, &mut unread);
+        }
+    }
+}
