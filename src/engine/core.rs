@@ -9,10 +9,10 @@ use slab::Slab;
 
 use super::{
     admission::{Admission, Admit},
+    backlog::own,
     connection::{Connection, Control, NONE},
     directory::Directory,
     disconnect::Disconnect,
-    flush::own,
     lag::order_of_direct,
     limits::Limits,
     mail::Mail,

@@ -12,6 +12,7 @@
 //! that a shard drives.
 
 mod admission;
+mod backlog;
 mod closing;
 mod commands;
 mod conn;
