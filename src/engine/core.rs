@@ -4,16 +4,14 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use slab::Slab;
 
 use super::{
     admission::{Admission, Admit},
-    backlog::own,
     connection::{Connection, Control, NONE},
     directory::Directory,
     disconnect::Disconnect,
-    lag::order_of_direct,
     limits::Limits,
     mail::Mail,
     rooms::Rooms,
@@ -21,7 +19,6 @@ use super::{
     timers::{TICK_MS, Tick, Wheel},
 };
 use crate::{
-    batch::Slice,
     dialect::{Dialect, Encoding, Event, Stamp},
     id::{ClientId, ConnId},
     proto::frame::{self, Opcode},
@@ -297,21 +294,6 @@ impl Core {
         }
         connection.direct_tail = index;
         self.mark_ready(slot);
-    }
-
-    /// Takes the runs of `slot` off the list, as owned bytes in order.
-    pub(crate) fn take_runs(&mut self, slot: u32, turn: &Bytes) -> Vec<super::lag::Queued> {
-        let connection = &mut self.connections[slot as usize];
-        let mut at = std::mem::replace(&mut connection.direct_head, NONE);
-        connection.direct_tail = NONE;
-        let mut frames = Vec::new();
-        while let Some(run) = self.runs.get(at as usize) {
-            let bytes = own(&Slice::new(turn, run.start..run.end));
-            let order = order_of_direct(run.published);
-            frames.push(super::lag::Queued { order, bytes, channel: None, key: None });
-            at = run.next;
-        }
-        frames
     }
 
     /// Sends one event to one connection, in its dialect. Nothing follows a Close

@@ -7,7 +7,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    connection::{Connection, NONE, State},
+    connection::{Connection, Membership, NONE, State},
     core::{Core, Order},
     gather::gather,
     room_log::Slices,
@@ -45,7 +45,7 @@ impl Core {
             if quiet && !self.connections.get(slot as usize).is_none_or(lags) {
                 self.serve_direct(slot, &turn, outlet);
             } else {
-                self.serve(slot, &turn, outlet);
+                self.serve(slot, None, &turn, outlet);
             }
         }
         self.ready = ready;
@@ -105,7 +105,9 @@ impl Core {
                 *budget -= 1;
                 let slot = member.slot;
                 if !(alone && self.serve_simply(index, slot, outlet)) {
-                    self.serve(slot, &none, outlet);
+                    let position = self.position(index) as u32;
+                    let passed = Membership { channel: index, position };
+                    self.serve(slot, Some(passed), &none, outlet);
                 }
             }
             let channel = self.rooms.channel_mut(index);
@@ -172,21 +174,30 @@ impl Core {
     }
 
     /// Sends a connection everything that it has coming, batch by batch, until
-    /// it can take no more.
-    fn serve(&mut self, slot: u32, turn: &Bytes, outlet: &mut impl Outlet) {
+    /// it can take no more. `passed` is the room whose pass has come to it.
+    fn serve(
+        &mut self,
+        slot: u32,
+        passed: Option<Membership>,
+        turn: &Bytes,
+        outlet: &mut impl Outlet,
+    ) {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
         connection.flags.ready = false;
         if connection.is_blocked() {
             self.put_aside(slot, turn);
-            self.check_budget(slot);
+            self.check_budget(slot, passed);
             return;
         }
-        let (id, most) = (self.id_of(slot), self.limits().batch_bytes);
+        let id = self.id_of(slot);
         loop {
-            let lag = &mut self.connections[slot as usize].lag;
-            let control = lag.as_mut().map(|lag| lag.take_control()).unwrap_or_default();
-            self.freeze_logs(slot);
-            let gathered = gather(self, slot, turn, &control);
+            let mut control = [const { None }; 3];
+            if let Some(lag) = &mut self.connections[slot as usize].lag {
+                control = lag.take_control();
+                lag.queue.close_segment();
+            }
+            let coming = self.coming(slot);
+            let gathered = gather(self, slot, turn, &control, coming);
             if gathered.slices.is_empty() {
                 let taken = gathered.taken();
                 self.apply(slot, taken);
@@ -194,16 +205,16 @@ impl Core {
             }
             let sending = outlet.send(id, &gathered.slices);
             let taken = gathered.taken();
-            let bytes = taken.bytes;
+            let (bytes, more) = (taken.bytes, taken.more);
             self.apply(slot, taken);
             self.sent(slot, bytes, sending);
             if sending == Sending::Pending {
                 self.put_aside(slot, turn);
-                self.check_budget(slot);
+                self.recount(slot);
+                self.check_budget(slot, None);
                 return;
             }
-            // A batch that is not full was all there is.
-            if bytes < most {
+            if !more {
                 break;
             }
         }
@@ -254,13 +265,6 @@ impl Core {
         }
     }
 
-    /// Makes all that `slot` has coming ready to be sliced.
-    fn freeze_logs(&mut self, slot: u32) {
-        for membership in &self.connections[slot as usize].memberships {
-            self.rooms.channel_mut(membership.channel).log.freeze();
-        }
-    }
-
     /// Moves cursors past what was handed to the driver.
     fn apply(&mut self, slot: u32, taken: super::gather::Taken) {
         self.stats.deliveries += taken.deliveries;
@@ -270,7 +274,7 @@ impl Core {
             connection.direct_tail = NONE;
         }
         if let Some(lag) = &mut connection.lag {
-            lag.sent(taken.queued);
+            lag.queue.sent(taken.queued);
         }
         for (membership, cursor) in taken.cursors {
             self.rooms.advance(membership.channel, membership.position, cursor);
