@@ -28,10 +28,10 @@ mod tests;
 /// From this size on a frame is a segment of its own.
 const LARGE_FRAME_BYTES: usize = 4096;
 
-/// The largest segment of small frames. A new one is an eighth of the queue, so
-/// that what is reserved is little beside what waits.
+/// The largest segment of small frames. One ends at an eighth of the queue, so that
+/// what it keeps of frames that have gone is little beside what waits.
 const MOST_SEGMENT_BYTES: usize = 16 * 1024;
-const LEAST_SEGMENT_BYTES: usize = 256;
+const LEAST_SEGMENT_BYTES: usize = 2048;
 
 /// What a waiting frame is counted as beside its bytes: its entry, and the
 /// quarter that the queue grows by at a time.
@@ -140,10 +140,12 @@ impl Queue {
             self.add_segment(own(slice), 1);
             return Waiting { order, segment, start: 0, len: WHOLE, tag };
         }
-        if self.open.capacity() - self.open.len() < bytes.len() {
+        let most = (self.stored / 8).clamp(LEAST_SEGMENT_BYTES, MOST_SEGMENT_BYTES);
+        if self.open.len() + bytes.len() > most.max(bytes.len()) {
             self.close_segment();
-            let size = (self.stored / 8).clamp(LEAST_SEGMENT_BYTES, MOST_SEGMENT_BYTES);
-            self.open = Vec::with_capacity(size.max(bytes.len()));
+        }
+        if self.open.capacity() - self.open.len() < bytes.len() {
+            self.open.reserve_exact(bytes.len().max(self.open.len() / 4));
         }
         let start = self.open.len() as u32;
         self.open.extend_from_slice(bytes);
@@ -210,10 +212,16 @@ impl Queue {
         Some(self.release(&entry))
     }
 
-    /// The same with the last.
+    /// The same with the last, and with what is reserved behind it.
     pub(crate) fn pop_back(&mut self) -> Option<usize> {
         let entry = self.entries.pop_back()?;
-        Some(self.release(&entry))
+        let messages = self.release(&entry);
+        if entry.segment == self.open_number() && entry.start + entry.len == self.open.len() as u32
+        {
+            self.open.truncate(entry.start as usize);
+        }
+        self.open.shrink_to_fit();
+        Some(messages)
     }
 
     /// Gives back memory that is reserved for more than there is.
