@@ -4,7 +4,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use slab::Slab;
 
 use super::{
@@ -13,8 +13,6 @@ use super::{
     directory::Directory,
     disconnect::Disconnect,
     flow::Flow,
-    flush::own,
-    lag::order_of_direct,
     limits::Limits,
     mail::{Mail, Origin, Parcel},
     pulse::Pulse,
@@ -24,7 +22,6 @@ use super::{
     windows::Windows,
 };
 use crate::{
-    batch::Slice,
     dialect::{Dialect, Encoding, Event, Stamp},
     id::{ClientId, ConnId},
     proto::frame::{self, Opcode},
@@ -358,22 +355,6 @@ impl Core {
         }
         connection.direct_tail = index;
         self.mark_ready(slot);
-    }
-
-    /// Takes the runs of `slot` off the list, as owned bytes in order.
-    pub(crate) fn take_runs(&mut self, slot: u32, turn: &Bytes) -> Vec<super::lag::Queued> {
-        let connection = &mut self.connections[slot as usize];
-        let mut at = std::mem::replace(&mut connection.direct_head, NONE);
-        connection.direct_tail = NONE;
-        let mut frames = Vec::new();
-        while let Some(run) = self.runs.get(at as usize) {
-            let bytes = own(&Slice::new(turn, run.start..run.end));
-            let order = order_of_direct(run.published);
-            let own = run.own;
-            frames.push(super::lag::Queued { order, bytes, own, channel: None, key: None });
-            at = run.next;
-        }
-        frames
     }
 
     /// Sends one event to one connection, in its dialect. Nothing follows a Close

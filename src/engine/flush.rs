@@ -7,11 +7,10 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    connection::{Connection, NONE, State},
+    connection::{Connection, Membership, NONE, State},
     core::{Core, Order},
     deadlines::PROGRESS_LOOKS,
     gather::gather,
-    lag::{Queued, order_of_publication},
     limits::{Limits, SlowPolicy},
     room_log::{Cursor, Slices},
     timers::{TICK_MS, Tick, reached},
@@ -64,7 +63,7 @@ impl Core {
             if quiet && !self.connections.get(slot as usize).is_none_or(lags) {
                 self.serve_direct(slot, &turn, outlet);
             } else {
-                self.serve(slot, &turn, outlet);
+                self.serve(slot, None, &turn, outlet);
             }
         }
         self.ready = ready;
@@ -110,7 +109,7 @@ impl Core {
                 break;
             }
             let Some(slot) = self.continuing.pop_front() else { break };
-            self.serve(slot, &none, outlet);
+            self.serve(slot, None, &none, outlet);
         }
     }
 
@@ -136,7 +135,8 @@ impl Core {
             self.work_left -= 1;
             let (slot, lacks) = (member.slot, member.cursor != end);
             if lacks && !(alone && self.serve_simply(index, slot, outlet)) {
-                self.serve(slot, &none, outlet);
+                let passed = Membership { channel: index, position: self.position(index) as u32 };
+                self.serve(slot, Some(passed), &none, outlet);
             }
             let paced = lacks && self.is_paced(slot);
             let channel = self.rooms.channel_mut(index);
@@ -265,21 +265,30 @@ impl Core {
     }
 
     /// Sends a connection everything that it has coming, batch by batch, until
-    /// it can take no more.
-    fn serve(&mut self, slot: u32, turn: &Bytes, outlet: &mut impl Outlet) {
+    /// it can take no more. `passed` is the room whose pass has come to it.
+    fn serve(
+        &mut self,
+        slot: u32,
+        passed: Option<Membership>,
+        turn: &Bytes,
+        outlet: &mut impl Outlet,
+    ) {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
         connection.flags.ready = false;
         if connection.is_blocked() {
             self.put_aside(slot, turn);
-            self.check_budget(slot);
+            self.check_budget(slot, passed);
             return;
         }
-        let (id, most) = (self.id_of(slot), self.limits().batch_bytes);
+        let id = self.id_of(slot);
         loop {
-            let lag = &mut self.connections[slot as usize].lag;
-            let control = lag.as_mut().map(|lag| lag.take_control()).unwrap_or_default();
-            self.freeze_logs(slot);
-            let gathered = gather(self, slot, turn, &control);
+            let mut control = [const { None }; 3];
+            if let Some(lag) = &mut self.connections[slot as usize].lag {
+                control = lag.take_control();
+                lag.queue.close_segment();
+            }
+            let coming = self.coming(slot);
+            let gathered = gather(self, slot, turn, &control, coming);
             if gathered.slices.is_empty() {
                 let taken = gathered.taken();
                 self.apply(slot, taken);
@@ -288,17 +297,17 @@ impl Core {
             let sending = outlet.send(id, &gathered.slices);
             let slices = gathered.slices.len();
             let taken = gathered.taken();
-            let bytes = taken.bytes;
+            let (bytes, more) = (taken.bytes, taken.more);
             self.apply(slot, taken);
             self.sent(slot, bytes, slices, sending);
             if sending == Sending::Pending {
                 self.put_aside(slot, turn);
-                self.check_budget(slot);
+                self.recount(slot);
+                self.check_budget(slot, None);
                 self.release_if_answered(id);
                 return;
             }
-            // A batch that is not full was all there is.
-            if bytes < most {
+            if !more {
                 break;
             }
         }
@@ -354,13 +363,6 @@ impl Core {
         }
     }
 
-    /// Makes all that `slot` has coming ready to be sliced.
-    fn freeze_logs(&mut self, slot: u32) {
-        for membership in &self.connections[slot as usize].memberships {
-            self.rooms.channel_mut(membership.channel).log.freeze();
-        }
-    }
-
     /// Moves cursors past what was handed to the driver.
     fn apply(&mut self, slot: u32, taken: super::gather::Taken) {
         self.stats.deliveries += taken.deliveries;
@@ -370,7 +372,7 @@ impl Core {
             connection.direct_tail = NONE;
         }
         if let Some(lag) = &mut connection.lag {
-            lag.sent(taken.queued);
+            lag.queue.sent(taken.queued);
         }
         for (membership, cursor) in taken.cursors {
             self.rooms.advance(membership.channel, membership.position, cursor);
@@ -391,99 +393,5 @@ impl Core {
             let at = self.tick_after(self.limits().write_timeout / PROGRESS_LOOKS);
             self.schedule_by(slot, at);
         }
-    }
-
-    /// The direct sends of a blocked connection wait with it; the turn's buffer
-    /// does not.
-    fn put_aside(&mut self, slot: u32, turn: &Bytes) {
-        if self.connections[slot as usize].direct_head == NONE {
-            return;
-        }
-        let frames = self.take_runs(slot, turn);
-        self.connections[slot as usize].lag().merge(frames);
-    }
-
-    /// Applies the policy to a blocked connection for which too much waits.
-    fn check_budget(&mut self, slot: u32) {
-        let connection = &self.connections[slot as usize];
-        let lag = connection.lag.as_ref();
-        let mut waiting = lag.map_or(0, |lag| lag.bytes() - lag.own_bytes());
-        for membership in &connection.memberships {
-            let channel = self.rooms.channel(membership.channel);
-            let cursor = channel.members[membership.position as usize].cursor;
-            // What most members have not taken either makes nobody a slow reader; who
-            // would rather lose messages need not be waited for.
-            let end = if connection.policy == SlowPolicy::Close {
-                channel.settled
-            } else {
-                channel.log.offset_of(channel.log.end())
-            };
-            let behind = end.saturating_sub(channel.log.offset_of(cursor));
-            waiting += behind as usize;
-        }
-        let budget = self.limits().queue_bytes;
-        if waiting <= budget || connection.state != State::Open {
-            return;
-        }
-        let policy = connection.policy;
-        if policy == SlowPolicy::Close {
-            self.overdue.push(self.id_of(slot));
-            return;
-        }
-        self.detach_backlog(slot);
-        let dropped = self.connections[slot as usize].lag().enforce(policy, budget);
-        self.stats.messages_dropped += dropped as u64;
-    }
-
-    /// Brings what waits for `slot` in its rooms' logs into its own queue.
-    pub(crate) fn detach_backlog(&mut self, slot: u32) {
-        let memberships = self.connections[slot as usize].memberships.clone();
-        for membership in memberships {
-            self.detach_membership(slot, membership.channel, membership.position);
-        }
-    }
-
-    /// The same for one room.
-    pub(crate) fn detach_membership(&mut self, slot: u32, index: u32, position: u32) {
-        let channel = self.rooms.channel_mut(index);
-        channel.log.freeze();
-        let (end, serial) = (channel.log.end(), channel.serial);
-        let mut at = channel.members[position as usize].cursor;
-        let mut frames = Vec::new();
-        while at != end {
-            let next = at.wrapping_add(1);
-            if let Some(entry) = channel.log.entry(at)
-                && entry.except != slot
-            {
-                let mut slices = Slices::new();
-                channel.log.slices(at, next, &mut slices);
-                let order = order_of_publication(entry.sequence);
-                let key = entry.key.clone();
-                // One entry lies in one segment.
-                frames.extend(slices.iter().map(|slice| Queued {
-                    order,
-                    bytes: own(slice),
-                    own: false,
-                    channel: Some(serial),
-                    key: key.clone(),
-                }));
-            }
-            at = next;
-        }
-        self.rooms.advance(index, position, end);
-        if !frames.is_empty() {
-            self.connections[slot as usize].lag().merge(frames);
-        }
-    }
-}
-
-/// The same bytes to keep while they wait: a copy unless they are a good part of
-/// their buffer, so that a few waiting bytes do not keep alive what a whole turn
-/// sent to everybody.
-pub(crate) fn own(slice: &Slice<'_>) -> Bytes {
-    if slice.len() > 4096 && slice.len() >= slice.owner_len() / 4 {
-        slice.to_bytes()
-    } else {
-        Bytes::copy_from_slice(slice.as_slice())
     }
 }

@@ -1,6 +1,9 @@
 //! Merging what one connection has coming from several sides (its rooms' logs,
 //! its own queue, this turn's direct sends) into one batch, in the order in
 //! which the shard accepted it.
+//!
+//! The sides' next frames are kept in a heap, so that a run of frames costs the
+//! logarithm of the number of rooms, not that number.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -8,10 +11,15 @@ use smallvec::SmallVec;
 use super::{
     connection::{Connection, Membership, NONE},
     core::Core,
-    lag::{Order, order_of_direct, order_of_publication},
+    heads::{Heads, Side},
+    limits::Limits,
     room_log::{Cursor, Slices},
+    waiting::{Order, order_of_direct, order_of_publication},
 };
 use crate::batch::Slice;
+
+/// The memberships that have something coming, with their cursors.
+pub(crate) type Coming = SmallVec<[(Membership, Cursor); 4]>;
 
 /// A batch, and how far it takes each side.
 pub(crate) struct Gathered<'a> {
@@ -25,12 +33,14 @@ pub(crate) struct Taken {
     pub(crate) bytes: usize,
     /// Publications in it.
     pub(crate) deliveries: u64,
-    /// Frames of the connection's own queue in it.
+    /// Entries of the connection's own queue in it.
     pub(crate) queued: usize,
     /// The first direct send that is not in it.
     pub(crate) next_run: u32,
     /// The new cursor of each membership that had something coming.
-    pub(crate) cursors: SmallVec<[(Membership, Cursor); 4]>,
+    pub(crate) cursors: Coming,
+    /// The batch is full, and something is left.
+    pub(crate) more: bool,
 }
 
 impl Gathered<'_> {
@@ -40,21 +50,22 @@ impl Gathered<'_> {
     }
 }
 
-/// The side with the earliest frame.
-#[derive(Clone, Copy, Debug)]
-enum Side {
-    Queue,
-    Direct,
-    Member(usize),
-}
+/// The connection's own queue.
+const QUEUE: Side = 0;
+/// This turn's direct sends.
+const DIRECT: Side = 1;
+/// The first membership that has something coming.
+const FIRST_MEMBER: Side = 2;
 
 /// Gathers one batch for `slot`: `control` first, then up to about `batch_bytes`
-/// of the rest. The logs of its rooms must be frozen.
+/// of the rest, in not many more than [`Limits::SLICES_PER_BATCH`] slices. The
+/// logs of `coming` and the connection's own queue must be frozen.
 pub(crate) fn gather<'a>(
     core: &'a Core,
     slot: u32,
     turn: &'a Bytes,
     control: &'a [Option<Bytes>; 3],
+    coming: Coming,
 ) -> Gathered<'a> {
     let connection = &core.connections[slot as usize];
     let mut gathering = Gathering {
@@ -66,21 +77,27 @@ pub(crate) fn gather<'a>(
         taken: Taken {
             bytes: 0,
             deliveries: 0,
-            queued: 0,
+            queued: connection.lag.as_ref().map_or(0, |lag| lag.queue.next_alive(0)),
             next_run: connection.direct_head,
-            cursors: SmallVec::new(),
+            cursors: coming,
+            more: false,
         },
     };
     for frame in control.iter().flatten() {
         gathering.taken.bytes += frame.len();
         gathering.slices.push(Slice::whole(frame));
     }
-    gathering.find_members();
-    let most = core.limits().batch_bytes;
-    while gathering.taken.bytes < most {
-        let Some((side, until)) = gathering.earliest() else { break };
-        gathering.take(side, until);
+    let mut heads = Heads::default();
+    for side in 0..FIRST_MEMBER + gathering.taken.cursors.len() as Side {
+        heads.add(side, gathering.head(side));
     }
+    while !gathering.is_full()
+        && let Some((side, until)) = heads.first()
+    {
+        gathering.take(side, until);
+        heads.replace_first(gathering.head(side));
+    }
+    gathering.taken.more = !heads.is_empty();
     Gathered { slices: gathering.slices, taken: gathering.taken }
 }
 
@@ -94,80 +111,51 @@ struct Gathering<'a> {
 }
 
 impl Gathering<'_> {
-    /// The memberships whose logs have something for this connection.
-    fn find_members(&mut self) {
-        for membership in &self.connection.memberships {
-            let channel = self.core.rooms.channel(membership.channel);
-            let member = channel.members[membership.position as usize];
-            if member.cursor != channel.log.end() {
-                self.taken.cursors.push((*membership, member.cursor));
-            }
-        }
+    fn is_full(&self) -> bool {
+        self.taken.bytes >= self.core.limits().batch_bytes
+            || self.slices.len() >= Limits::SLICES_PER_BATCH
     }
 
     /// The order of the next frame of a side, if it has one.
     fn head(&self, side: Side) -> Option<Order> {
         match side {
-            Side::Queue => {
+            QUEUE => {
                 let lag = self.connection.lag.as_ref()?;
-                lag.nth(self.taken.queued).map(|queued| queued.order)
+                lag.queue.at(self.taken.queued).map(|waiting| waiting.order)
             }
-            Side::Direct => {
+            DIRECT => {
                 let run = self.core.runs.get(self.taken.next_run as usize)?;
                 Some(order_of_direct(run.published))
             }
-            Side::Member(index) => {
-                let (membership, cursor) = self.taken.cursors[index];
+            member => {
+                let (membership, cursor) = self.taken.cursors[(member - FIRST_MEMBER) as usize];
                 let log = &self.core.rooms.channel(membership.channel).log;
-                log.entry(cursor).map(|entry| order_of_publication(entry.sequence))
+                log.entries().sequence(cursor).map(order_of_publication)
             }
         }
-    }
-
-    /// The side with the earliest frame, and the order of the earliest frame of
-    /// all others. Of two equal ones the queue's is older.
-    fn earliest(&self) -> Option<(Side, Order)> {
-        let members = (0..self.taken.cursors.len()).map(Side::Member);
-        let mut first: Option<(Side, Order)> = None;
-        let mut second = Order::MAX;
-        for side in [Side::Queue, Side::Direct].into_iter().chain(members) {
-            let Some(order) = self.head(side) else { continue };
-            match first {
-                Some((_, earliest)) if earliest <= order => second = second.min(order),
-                Some((_, earliest)) => {
-                    second = earliest;
-                    first = Some((side, order));
-                }
-                None => first = Some((side, order)),
-            }
-        }
-        first.map(|(side, _)| (side, second))
     }
 
     fn take(&mut self, side: Side, until: Order) {
         match side {
-            Side::Queue => self.take_queued(until),
-            Side::Direct => self.take_direct(until),
-            Side::Member(index) => self.take_entries(index, until),
+            QUEUE => self.take_queued(until),
+            DIRECT => self.take_direct(until),
+            member => self.take_entries((member - FIRST_MEMBER) as usize, until),
         }
     }
 
     fn take_queued(&mut self, until: Order) {
         let Some(lag) = self.connection.lag.as_ref() else { return };
-        while let Some(queued) = lag.nth(self.taken.queued) {
-            if queued.order > until || self.taken.bytes >= self.core.limits().batch_bytes {
-                break;
-            }
-            self.taken.bytes += queued.bytes.len();
-            self.taken.deliveries += u64::from(queued.channel.is_some());
-            self.taken.queued += 1;
-            self.slices.push(Slice::whole(&queued.bytes));
-        }
+        let most = (self.core.limits().batch_bytes - self.taken.bytes, Limits::SLICES_PER_BATCH);
+        let (next, bytes, publications) =
+            lag.queue.slices(self.taken.queued, until, most, &mut self.slices);
+        self.taken.bytes += bytes;
+        self.taken.deliveries += publications;
+        self.taken.queued = next;
     }
 
     fn take_direct(&mut self, until: Order) {
         while let Some(run) = self.core.runs.get(self.taken.next_run as usize) {
-            if order_of_direct(run.published) > until {
+            if order_of_direct(run.published) > until || self.is_full() {
                 break;
             }
             let range = run.start..run.end;
@@ -181,22 +169,26 @@ impl Gathering<'_> {
     fn take_entries(&mut self, index: usize, until: Order) {
         let (membership, from) = self.taken.cursors[index];
         let log = &self.core.rooms.channel(membership.channel).log;
-        let most = self.core.limits().batch_bytes;
-        let mut to = from;
+        let entries = log.entries();
+        let most = self.core.limits().batch_bytes - self.taken.bytes;
+        let start = entries.offset(from);
+        let fits = |cursor| {
+            let order = entries.sequence(cursor).map(order_of_publication);
+            order.is_some_and(|order| order <= until)
+                && ((entries.offset(cursor) - start) as usize) < most
+        };
+        let mut to = entries.seek(from, fits);
         let mut excepted = 0;
-        while let Some(entry) = log.entry(to)
-            && order_of_publication(entry.sequence) <= until
-            && self.taken.bytes + log.bytes_between(from, to) < most
-        {
-            to = to.wrapping_add(1);
-            excepted += u64::from(entry.except == self.slot);
+        if self.connection.flags.excepted {
+            let holes = Limits::SLICES_PER_BATCH - self.slices.len();
+            (to, excepted) = entries.before_hole(from, to, self.slot, holes as u32);
         }
         self.taken.bytes += if excepted == 0 {
             log.slices(from, to, &mut self.slices)
         } else {
             log.slices_except(from, to, self.slot, &mut self.slices)
         };
-        self.taken.deliveries += u64::from(to.wrapping_sub(from)) - excepted;
+        self.taken.deliveries += u64::from(to.wrapping_sub(from) - excepted);
         self.taken.cursors[index].1 = to;
     }
 }

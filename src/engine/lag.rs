@@ -1,42 +1,15 @@
-//! What waits for one connection that cannot take everything at once, and what
-//! its policy throws away of it. Knows frames as bytes with an order, no more.
+//! What waits for one connection that cannot take everything at once. Knows
+//! frames as bytes with an order, and rooms as numbers.
 //!
 //! While a slow reader is within its budget, publications wait in their rooms'
-//! logs and cost it a cursor; here lie only its direct sends. Above the budget a
-//! lossy policy first brings the rest here, then drops.
-
-use std::collections::{HashSet, VecDeque};
+//! logs and cost it a cursor; in its own queue lie only its direct sends, and what
+//! was published in rooms that it has left. What a lossy policy keeps goes on
+//! waiting in the logs if a cursor can say which frames those are (`drop-oldest`),
+//! and comes here if not.
 
 use bytes::Bytes;
 
-use super::{connection::Control, limits::SlowPolicy, timers::Tick};
-
-/// A frame's place among all frames of its shard: publications have even
-/// numbers, direct sends the odd ones between them.
-pub(crate) type Order = u64;
-
-/// The order of the publication with this sequence number.
-pub(crate) fn order_of_publication(sequence: u64) -> Order {
-    sequence * 2
-}
-
-/// The order of a direct send after `published` publications.
-pub(crate) fn order_of_direct(published: u64) -> Order {
-    published * 2 + 1
-}
-
-/// A waiting frame.
-#[derive(Clone, Debug)]
-pub(crate) struct Queued {
-    pub(crate) order: Order,
-    pub(crate) bytes: Bytes,
-    /// It answers what the connection itself sent.
-    pub(crate) own: bool,
-    /// The serial number of the channel that it was published in, `None` for a
-    /// direct send.
-    pub(crate) channel: Option<u64>,
-    pub(crate) key: Option<Box<str>>,
-}
+use super::{connection::Control, queue::Queue, timers::Tick, waiting::Tag};
 
 /// A connection's waiting frames.
 #[derive(Debug, Default)]
@@ -47,57 +20,48 @@ pub(crate) struct Lag {
     pub(crate) since: Tick,
     /// Bytes that were unsent when the driver was last asked; 0 before.
     pub(crate) unsent: usize,
-    /// In ascending order.
-    queue: VecDeque<Queued>,
-    bytes: usize,
-    own_bytes: usize,
+    /// It is on the list of those that are too slow.
+    pub(crate) overdue: bool,
+    /// It has been cut off (`drop-newest`): what arrives is dropped until a quarter
+    /// of its budget is free.
+    pub(crate) is_full: bool,
+    pub(crate) queue: Queue,
+    pub(crate) logs: LogBacklog,
     pong: Option<Bytes>,
     ping: Option<Bytes>,
     close: Option<Bytes>,
 }
 
 impl Lag {
-    /// Bytes that wait here, control frames not counted (at most 400).
+    /// Bytes that are kept here, control frames not counted (at most 400).
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.queue.kept_bytes()
     }
 
-    /// Those of them that answer what the connection itself sent.
+    /// Bytes that others had kept for this connection, here and in its rooms' logs.
+    pub(crate) fn waiting(&self) -> usize {
+        self.bytes().saturating_sub(self.own_bytes()) + self.logs.bytes()
+    }
+
+    /// Those of the bytes kept here that answer what the connection itself sent.
     pub(crate) fn own_bytes(&self) -> usize {
-        self.own_bytes
+        self.queue.own_bytes()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.pong.is_none() && self.ping.is_none() && self.close.is_none()
     }
 
-    pub(crate) fn nth(&self, index: usize) -> Option<&Queued> {
-        self.queue.get(index)
-    }
-
-    /// Forgets the first `count` frames: they were sent.
-    pub(crate) fn sent(&mut self, count: usize) {
-        for gone in self.queue.drain(..count) {
-            self.bytes -= gone.bytes.len();
-            self.own_bytes -= if gone.own { gone.bytes.len() } else { 0 };
+    /// What a publication with that key must be tagged with if it comes into the
+    /// queue unsettled: a connection that conflates wants to know it again.
+    pub(crate) fn tag(&mut self, conflates: bool, serial: u64, key: Option<&str>) -> Tag {
+        if !conflates {
+            return Tag::NONE;
         }
-    }
-
-    /// Adds frames that are in order among themselves.
-    pub(crate) fn merge(&mut self, frames: impl IntoIterator<Item = Queued>) {
-        let before = self.queue.len();
-        let mut sorted = true;
-        for frame in frames {
-            self.bytes += frame.bytes.len();
-            self.own_bytes += if frame.own { frame.bytes.len() } else { 0 };
-            sorted &= self.queue.back().is_none_or(|last| last.order <= frame.order);
-            self.queue.push_back(frame);
-        }
-        if !sorted {
-            debug_assert!(before > 0 || self.queue.len() > 1);
-            // Stable: what was accepted first among equals stays first.
-            self.queue.make_contiguous().sort_by_key(|queued| queued.order);
-        }
+        let latest = self.queue.latest.get_or_insert_default();
+        let record = latest.record(serial, key);
+        latest.enters_unsettled(record);
+        Tag::record(record)
     }
 
     /// Queues a frame that leaves before all data.
@@ -114,121 +78,75 @@ impl Lag {
         [self.pong.take(), self.ping.take(), self.close.take()]
     }
 
-    /// Throws away all data. Returns how many frames.
+    /// Throws away all data. Returns how many messages.
     pub(crate) fn clear(&mut self) -> usize {
-        (self.bytes, self.own_bytes) = (0, 0);
-        let count = self.queue.len();
-        self.queue = VecDeque::new();
-        count
+        let mut dropped = 0;
+        while let Some(messages) = self.queue.pop_front() {
+            dropped += messages;
+        }
+        self.queue = Queue::default();
+        dropped
+    }
+}
+
+/// How much waits for a blocked connection in its rooms' logs, as a running sum:
+/// each look at a room adds what was published there since the last one, whatever
+/// the number of the other rooms.
+///
+/// Invariant: `bytes` is the sum, over the rooms that were looked at, of what was
+/// published between the connection's cursor and that look. A room that was not
+/// looked at since the connection was blocked had nothing for it then. Cursors of
+/// a blocked connection move only where this is told
+/// ([`LogBacklog::forget`], [`LogBacklog::reset`]).
+#[derive(Debug, Default)]
+pub(crate) struct LogBacklog {
+    /// The serial number of each channel, ascending, and how much was ever
+    /// published in it at the last look.
+    seen: Vec<(u64, u64)>,
+    bytes: usize,
+}
+
+impl LogBacklog {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// Drops what the policy drops until no more than `budget` bytes wait.
-    /// Returns how many frames were dropped.
-    pub(crate) fn enforce(&mut self, policy: SlowPolicy, budget: usize) -> usize {
-        if self.bytes <= budget {
-            return 0;
-        }
-        let before = self.queue.len();
-        match policy {
-            SlowPolicy::Close => {}
-            SlowPolicy::DropOldest => self.drop_oldest(budget),
-            SlowPolicy::DropNewest => {
-                while self.bytes > budget {
-                    let Some(gone) = self.queue.pop_back() else { break };
-                    self.bytes -= gone.bytes.len();
-                }
+    /// Forgets all rooms: the next look at each counts all that waits there.
+    pub(crate) fn reset(&mut self) {
+        self.seen.clear();
+        self.bytes = 0;
+    }
+
+    /// In the channel `serial` so much was ever published: `sent` before the
+    /// connection's cursor, `now` in all.
+    pub(crate) fn look(&mut self, serial: u64, sent: u64, now: u64) {
+        debug_assert!(sent <= now);
+        match self.seen.binary_search_by_key(&serial, |(serial, _)| *serial) {
+            Ok(index) => {
+                let seen = &mut self.seen[index].1;
+                self.bytes += (now - sent.max(*seen)) as usize;
+                *seen = now;
             }
-            SlowPolicy::Conflate => {
-                self.conflate();
-                self.drop_oldest(budget);
+            Err(index) => {
+                self.bytes += (now - sent) as usize;
+                self.seen.insert(index, (serial, now));
             }
         }
-        before - self.queue.len()
     }
 
-    fn drop_oldest(&mut self, budget: usize) {
-        while self.bytes > budget {
-            let Some(gone) = self.queue.pop_front() else { break };
-            self.bytes -= gone.bytes.len();
+    /// What waits in the channel `serial` behind a cursor with `sent` before it
+    /// waits there no more.
+    pub(crate) fn forget(&mut self, serial: u64, sent: u64) {
+        if let Ok(index) = self.seen.binary_search_by_key(&serial, |(serial, _)| *serial) {
+            let (_, seen) = self.seen.remove(index);
+            self.bytes -= seen.saturating_sub(sent) as usize;
         }
-    }
-
-    /// Keeps the newest publication for each channel and key, and every direct
-    /// send.
-    fn conflate(&mut self) {
-        let mut seen: HashSet<(u64, Option<&str>)> = HashSet::new();
-        let mut keep: Vec<bool> = Vec::with_capacity(self.queue.len());
-        for queued in self.queue.iter().rev() {
-            keep.push(match queued.channel {
-                Some(channel) => seen.insert((channel, queued.key.as_deref())),
-                None => true,
-            });
-        }
-        let mut keep = keep.into_iter().rev();
-        self.queue.retain(|_| keep.next().unwrap_or(true));
-        self.bytes = self.queue.iter().map(|queued| queued.bytes.len()).sum();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn frame(order: Order, channel: Option<u64>, key: Option<&str>) -> Queued {
-        let bytes = Bytes::from(format!("{order:04}"));
-        Queued { order, bytes, own: false, channel, key: key.map(Into::into) }
-    }
-
-    fn orders(lag: &Lag) -> Vec<Order> {
-        lag.queue.iter().map(|queued| queued.order).collect()
-    }
-
-    fn full() -> Lag {
-        let mut lag = Lag::default();
-        lag.merge((1..=6).map(|order| frame(order, Some(0), None)));
-        lag
-    }
-
-    #[test]
-    fn each_policy_keeps_what_it_promises() {
-        let cases = [
-            (SlowPolicy::Close, vec![1, 2, 3, 4, 5, 6]),
-            (SlowPolicy::DropOldest, vec![4, 5, 6]),
-            (SlowPolicy::DropNewest, vec![1, 2, 3]),
-            (SlowPolicy::Conflate, vec![6]),
-        ];
-        for (policy, kept) in cases {
-            let mut lag = full();
-            let dropped = lag.enforce(policy, 12);
-            assert_eq!(orders(&lag), kept, "{policy:?}");
-            assert_eq!((dropped, lag.bytes()), (6 - kept.len(), kept.len() * 4), "{policy:?}");
-        }
-    }
-
-    #[test]
-    fn conflation_keeps_the_newest_for_each_room_and_key_and_all_direct_sends() {
-        let mut lag = Lag::default();
-        lag.merge([
-            frame(2, Some(0), Some("a")),
-            frame(3, None, None),
-            frame(4, Some(0), Some("b")),
-            frame(6, Some(1), Some("a")),
-            frame(8, Some(0), Some("a")),
-        ]);
-        lag.enforce(SlowPolicy::Conflate, 16);
-        assert_eq!(orders(&lag), [3, 4, 6, 8]);
-    }
-
-    #[test]
-    fn what_comes_late_is_put_at_its_place() {
-        let mut lag = Lag::default();
-        lag.merge([frame(3, None, None), frame(7, None, None)]);
-        lag.merge([frame(2, Some(0), None), frame(6, Some(0), None)]);
-        lag.merge([frame(5, None, None)]);
-        assert_eq!(orders(&lag), [2, 3, 5, 6, 7]);
-        lag.sent(2);
-        assert_eq!((orders(&lag), lag.bytes()), (vec![5, 6, 7], 12));
-    }
 
     #[test]
     fn only_the_newest_pong_is_kept_and_the_close_comes_last() {
@@ -240,5 +158,26 @@ mod tests {
         assert_eq!(control[0].as_deref(), Some(&b"2"[..]));
         assert_eq!(control[2].as_deref(), Some(&b"close"[..]));
         assert!(lag.is_empty());
+    }
+
+    #[test]
+    fn a_look_counts_only_what_is_new() {
+        let mut logs = LogBacklog::default();
+        logs.look(7, 100, 150);
+        logs.look(3, 0, 10);
+        logs.look(7, 100, 150);
+        assert_eq!(logs.bytes(), 60);
+        logs.look(7, 100, 180);
+        assert_eq!(logs.bytes(), 90);
+        logs.forget(7, 100);
+        assert_eq!(logs.bytes(), 10);
+    }
+
+    #[test]
+    fn a_member_that_comes_back_is_not_charged_for_what_it_missed() {
+        let mut logs = LogBacklog::default();
+        logs.look(7, 100, 100);
+        logs.look(7, 400, 450);
+        assert_eq!(logs.bytes(), 50);
     }
 }

@@ -14,13 +14,16 @@ pub enum SlowPolicy {
     /// it knows that it missed what follows.
     #[default]
     Close,
-    /// Drop its oldest waiting messages: it sees the newest, with gaps.
+    /// Drop its oldest waiting messages until a quarter of the budget is free: it
+    /// sees the newest, with gaps.
     DropOldest,
-    /// Drop what arrives while its queue is full: it sees an unbroken beginning,
-    /// then a gap.
+    /// Drop what arrives from the moment its queue is full until a quarter of the
+    /// budget is free again: it sees an unbroken beginning, then a gap.
     DropNewest,
     /// Keep only the newest waiting message for each room and key (a message
-    /// without a key: for each room); if that is still too much, drop the oldest.
+    /// without a key: for each room); if that leaves less than a quarter of the
+    /// budget free, drop the oldest. Answers to the connection itself are not
+    /// replaced.
     Conflate,
 }
 
@@ -60,7 +63,8 @@ pub struct Limits {
     /// smaller than a packet; more is a flood of empty frames.
     pub frames_per_message: u32,
     /// Bytes that may wait for one connection beyond the batch that is being
-    /// sent. Default 1 MiB: about a second of what a phone's link carries.
+    /// sent, with what it takes to keep them (some 20 to 30 bytes a message).
+    /// Default 1 MiB: about a second of what a phone's link carries.
     pub queue_bytes: usize,
     /// What happens to a connection above [`Limits::queue_bytes`].
     pub slow_policy: SlowPolicy,
@@ -186,6 +190,11 @@ impl Limits {
     /// The largest frame of which a room's log keeps a copy; a larger one is
     /// referenced. 16 KiB: above it the copy costs more than another `iovec`.
     pub const COPIED_FRAME_BYTES: usize = 16 * 1024;
+
+    /// Pieces of memory handed to the driver in one send, about. 1,024, as many as
+    /// one `sendmsg` takes (`IOV_MAX`): with frames of one byte from many rooms,
+    /// `batch_bytes` alone would allow 80,000.
+    pub const SLICES_PER_BATCH: usize = 1024;
 
     /// Headers in a request head. 64 is what `httparse` users commonly allow; a
     /// browser sends about 15.

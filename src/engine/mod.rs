@@ -12,6 +12,7 @@
 //! that a shard drives.
 
 mod admission;
+mod backlog;
 mod closing;
 mod commands;
 mod conn;
@@ -20,12 +21,15 @@ mod core;
 mod deadlines;
 mod directory;
 mod disconnect;
+mod entries;
 mod flow;
 mod flush;
 mod gather;
 mod handler;
+mod heads;
 mod info;
 mod lag;
+mod latest;
 mod limits;
 mod mail;
 mod members;
@@ -33,14 +37,17 @@ mod message;
 mod opening;
 mod publish;
 mod pulse;
+mod queue;
 mod refusals;
 mod room_log;
 mod rooms;
 mod shard_engine;
+mod shed;
 mod stats;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod waiting;
 mod windows;
 
 pub use conn::{Conn, To};

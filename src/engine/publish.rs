@@ -204,7 +204,7 @@ impl Core {
         }
         self.logged += written;
         self.rooms.channel_mut(channel).log.commit(mark.sequence, mark.except, key);
-        self.rooms.appended(channel, written, &self.limits);
+        self.rooms.appended(channel, &self.limits);
         self.rooms.mark_dirty(channel);
     }
 
@@ -216,7 +216,7 @@ impl Core {
         self.logged += written;
         let log = &mut self.rooms.channel_mut(channel).log;
         log.append_shared(frame, mark.sequence, mark.except, key);
-        self.rooms.appended(channel, written, &self.limits);
+        self.rooms.appended(channel, &self.limits);
         self.rooms.mark_dirty(channel);
     }
 }

@@ -5,34 +5,28 @@
 //! cursor is the number of the first entry that it has not been sent; the
 //! entries between a cursor and the end are one run of bytes in most cases.
 //!
-//! Invariant: `base <= cursor <= base + entries.len()` for every cursor that is
-//! still used, and the bytes of entry `i` end where those of `i + 1` begin.
+//! Invariant: the bytes of entry `i` end where those of `i + 1` begin, and the
+//! segments and what is open cover those of all entries without a gap.
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
+pub(crate) use super::entries::{Cursor, NOBODY};
+use super::entries::{Entries, grow};
 use crate::batch::Slice;
 
-/// The number of an entry. Wraps; a lag is far shorter than half its range.
-pub(crate) type Cursor = u32;
+#[cfg(test)]
+mod tests;
 
-/// No connection is excepted.
-pub(crate) const NOBODY: u32 = u32::MAX;
+/// A segment below this is small: its place and its share of a buffer may cost
+/// more than its bytes.
+const SMALL_SEGMENT_BYTES: usize = 1024;
 
-/// One published frame.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    /// The shard's sequence number of the publication.
-    pub(crate) sequence: u64,
-    /// Where its bytes end, counted from the log's beginning.
-    end: u64,
-    /// The slot of the connection that shall not get it.
-    pub(crate) except: u32,
-    /// What it replaces in a conflated queue.
-    pub(crate) key: Option<Box<str>>,
-}
+/// So many small segments in a row are made one. Each byte is copied about as
+/// often as this goes into [`SMALL_SEGMENT_BYTES`], and only while someone lags.
+const SMALL_SEGMENTS: usize = 32;
 
 #[derive(Debug)]
 struct Segment {
@@ -43,11 +37,10 @@ struct Segment {
 /// Frames that some member has not been sent yet.
 #[derive(Debug, Default)]
 pub(crate) struct RoomLog {
-    base: Cursor,
-    /// Where the bytes of the first entry begin.
-    base_offset: u64,
-    entries: VecDeque<Entry>,
+    entries: Entries,
     segments: VecDeque<Segment>,
+    /// Segments at the end that are small.
+    small: usize,
     /// Being written: what lies behind the last segment.
     open: BytesMut,
     open_start: u64,
@@ -59,7 +52,7 @@ pub(crate) type Slices<'a> = SmallVec<[Slice<'a>; 8]>;
 impl RoomLog {
     /// The cursor of one who has been sent everything.
     pub(crate) fn end(&self) -> Cursor {
-        self.base.wrapping_add(self.entries.len() as u32)
+        self.entries.end()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -71,6 +64,11 @@ impl RoomLog {
         self.entries.len()
     }
 
+    /// What stands beside the bytes.
+    pub(crate) fn entries(&self) -> &Entries {
+        &self.entries
+    }
+
     /// Where frames are appended. Whatever is written must be told to
     /// [`RoomLog::commit`] before anything else is asked of the log.
     pub(crate) fn open(&mut self) -> &mut BytesMut {
@@ -80,7 +78,7 @@ impl RoomLog {
     /// Makes what was written to [`RoomLog::open`] since the last call an entry.
     pub(crate) fn commit(&mut self, sequence: u64, except: u32, key: Option<&str>) {
         let end = self.open_start + self.open.len() as u64;
-        self.entries.push_back(Entry { sequence, end, except, key: key.map(Into::into) });
+        self.entries.push(sequence, end, except, key);
     }
 
     /// Appends a frame by reference.
@@ -94,7 +92,7 @@ impl RoomLog {
         self.freeze();
         let start = self.open_start;
         self.open_start += frame.len() as u64;
-        self.segments.push_back(Segment { start, bytes: frame });
+        self.add_segment(start, frame);
         self.commit(sequence, except, key);
     }
 
@@ -106,49 +104,76 @@ impl RoomLog {
         let bytes = self.open.split().freeze();
         let start = self.open_start;
         self.open_start += bytes.len() as u64;
+        self.add_segment(start, bytes);
+    }
+
+    fn add_segment(&mut self, start: u64, bytes: Bytes) {
+        let small = bytes.len() < SMALL_SEGMENT_BYTES;
+        grow(&mut self.segments);
         self.segments.push_back(Segment { start, bytes });
+        self.small = if small { self.small + 1 } else { 0 };
+        if self.small >= SMALL_SEGMENTS {
+            self.join_small();
+        }
+    }
+
+    /// Makes the small segments at the end one, which gives back the rest of the
+    /// buffers that they were written to.
+    fn join_small(&mut self) {
+        let from = self.segments.len() - self.small;
+        let parts = self.segments.range(from..);
+        let len = parts.clone().map(|segment| segment.bytes.len()).sum();
+        let mut joined = Vec::with_capacity(len);
+        parts.for_each(|segment| joined.extend_from_slice(&segment.bytes));
+        self.segments.truncate(from + 1);
+        if let Some(last) = self.segments.back_mut() {
+            last.bytes = joined.into();
+        }
+        self.small = usize::from(len < SMALL_SEGMENT_BYTES);
     }
 
     /// How many entries lie between `cursor` and the end.
     pub(crate) fn behind(&self, cursor: Cursor) -> u32 {
-        let behind = self.end().wrapping_sub(cursor);
-        debug_assert!(behind as usize <= self.entries.len(), "a cursor outside the log");
-        behind
+        self.entries.behind(cursor)
     }
 
-    fn index(&self, cursor: Cursor) -> usize {
-        cursor.wrapping_sub(self.base) as usize
-    }
-
-    fn offset(&self, index: usize) -> u64 {
-        if index == 0 { self.base_offset } else { self.entries[index - 1].end }
-    }
-
-    /// Where the bytes of the entry at `cursor` begin, counted from the log's
-    /// beginning: the end of all bytes if `cursor` is the end.
-    pub(crate) fn offset_of(&self, cursor: Cursor) -> u64 {
-        self.offset(self.index(cursor))
-    }
-
-    /// The entry at `cursor`, `None` at the end.
-    pub(crate) fn entry(&self, cursor: Cursor) -> Option<&Entry> {
-        self.entries.get(self.index(cursor))
-    }
-
-    /// Bytes from `cursor` to the end, excepted frames included.
+    /// Bytes of the frames from `cursor` to the end, excepted ones included.
+    #[cfg(test)]
     pub(crate) fn bytes_behind(&self, cursor: Cursor) -> usize {
-        (self.open_start + self.open.len() as u64 - self.offset(self.index(cursor))) as usize
+        self.bytes_between(cursor, self.end())
     }
 
-    /// Bytes of the entries from `from` up to `to`.
+    /// Bytes of the frames from `from` up to `to`.
     pub(crate) fn bytes_between(&self, from: Cursor, to: Cursor) -> usize {
-        (self.offset(self.index(to)) - self.offset(self.index(from))) as usize
+        (self.entries.offset(to) - self.entries.offset(from)) as usize
+    }
+
+    /// What the entries from `from` up to `to` are counted as in a budget: their
+    /// frames, themselves and their keys. Needs no walk.
+    pub(crate) fn cost_between(&self, from: Cursor, to: Cursor) -> usize {
+        (self.entries.cost_at(to) - self.entries.cost_at(from)) as usize
+    }
+
+    /// The same from `cursor` to the end.
+    pub(crate) fn cost_behind(&self, cursor: Cursor) -> usize {
+        self.cost_between(cursor, self.end())
+    }
+
+    /// Bytes of memory that the log keeps: payload, entries and keys with what is
+    /// reserved for more of them. Needs no walk.
+    #[allow(dead_code, reason = "for who bounds the memory of a room")]
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let first = self.segments.front().map_or(self.open_start, |first| first.start);
+        (self.open_start - first) as usize
+            + self.open.capacity()
+            + self.segments.capacity() * size_of::<Segment>()
+            + self.entries.kept_bytes()
     }
 
     /// Adds the bytes of the entries from `from` up to `to` to `slices` and says
     /// how many those are. What is open must have been frozen.
     pub(crate) fn slices<'a>(&'a self, from: Cursor, to: Cursor, slices: &mut Slices<'a>) -> usize {
-        let (start, end) = (self.offset(self.index(from)), self.offset(self.index(to)));
+        let (start, end) = (self.entries.offset(from), self.entries.offset(to));
         debug_assert!(end <= self.open_start, "slices of an open log");
         if start == end {
             return 0;
@@ -168,6 +193,16 @@ impl RoomLog {
         (end - start) as usize
     }
 
+    /// The frame at `cursor`, which must not be the end. It lies in one segment. What
+    /// is open must have been frozen.
+    pub(crate) fn frame(&self, cursor: Cursor) -> Slice<'_> {
+        let start = self.entries.offset(cursor);
+        let end = self.entries.offset(cursor.wrapping_add(1));
+        let found = self.segments.partition_point(|segment| segment.start <= start) - 1;
+        let Segment { start: first, bytes } = &self.segments[found];
+        Slice::new(bytes, (start - first) as usize..(end - first) as usize)
+    }
+
     /// Adds the entries from `from` up to `to` that are not excepted for `slot`.
     pub(crate) fn slices_except<'a>(
         &'a self,
@@ -181,7 +216,7 @@ impl RoomLog {
         let mut at = from;
         while at != to {
             let next = at.wrapping_add(1);
-            if self.entries[self.index(at)].except == slot {
+            if self.entries.except(at) == slot {
                 bytes += self.slices(start, at, slices);
                 start = next;
             }
@@ -192,32 +227,15 @@ impl RoomLog {
 
     /// Forgets the entries before `cursor`, which every member has been sent.
     pub(crate) fn trim(&mut self, cursor: Cursor) {
-        let gone = self.index(cursor);
-        if gone == 0 {
-            return;
-        }
-        self.base_offset = self.offset(gone);
-        self.base = cursor;
-        self.entries.drain(..gone);
+        let base = self.entries.trim(cursor);
         while self
             .segments
-            .front()
-            .is_some_and(|first| first.start + first.bytes.len() as u64 <= self.base_offset)
-        {
-            self.segments.pop_front();
-        }
-        if self.entries.is_empty() {
-            self.give_back();
-        }
-    }
-
-    /// Keeps little of the memory of a burst.
-    fn give_back(&mut self) {
-        debug_assert!(self.segments.is_empty() && self.open.is_empty());
-        if self.entries.capacity() > 64 {
-            self.entries = VecDeque::new();
-        }
-        if self.segments.capacity() > 16 {
+            .pop_front_if(|first| first.start + first.bytes.len() as u64 <= base)
+            .is_some()
+        {}
+        self.small = self.small.min(self.segments.len());
+        if self.entries.is_empty() && self.segments.capacity() > 16 {
+            debug_assert!(self.segments.is_empty() && self.open.is_empty());
             self.segments = VecDeque::new();
         }
     }
@@ -238,90 +256,5 @@ impl RoomLog {
     /// Whether it has a buffer worth keeping.
     pub(crate) fn has_buffer(&self) -> bool {
         self.open.capacity() > 0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn append(log: &mut RoomLog, text: &str, except: u32) {
-        let sequence = u64::from(log.end());
-        log.open().extend_from_slice(text.as_bytes());
-        log.commit(sequence, except, None);
-    }
-
-    fn read(log: &RoomLog, from: Cursor, to: Cursor, slot: u32) -> (String, usize) {
-        let mut slices = Slices::new();
-        log.slices_except(from, to, slot, &mut slices);
-        let bytes: Vec<u8> = slices.iter().flat_map(|s| s.as_slice().to_vec()).collect();
-        (String::from_utf8(bytes).unwrap(), slices.len())
-    }
-
-    #[test]
-    fn many_entries_are_one_run_of_bytes() {
-        let mut log = RoomLog::default();
-        for text in ["a", "bb", "ccc"] {
-            append(&mut log, text, NOBODY);
-        }
-        log.freeze();
-        assert_eq!(read(&log, 0, 3, 7), ("abbccc".into(), 1));
-        assert_eq!(read(&log, 1, 2, 7), ("bb".into(), 1));
-        assert_eq!(log.bytes_behind(1), 5);
-        assert_eq!(log.bytes_between(0, 2), 3);
-    }
-
-    #[test]
-    fn what_is_excepted_is_a_hole() {
-        let mut log = RoomLog::default();
-        for (text, except) in [("a", NOBODY), ("b", 7), ("c", NOBODY), ("d", 7)] {
-            append(&mut log, text, except);
-        }
-        log.freeze();
-        assert_eq!(read(&log, 0, 4, 7), ("ac".into(), 2));
-        assert_eq!(read(&log, 0, 4, 8), ("abcd".into(), 1));
-    }
-
-    #[test]
-    fn a_run_over_several_segments_is_several_slices() {
-        let mut log = RoomLog::default();
-        append(&mut log, "aa", NOBODY);
-        log.freeze();
-        log.append_shared(Bytes::from_static(b"BIG"), 1, NOBODY, None);
-        append(&mut log, "cc", NOBODY);
-        log.freeze();
-        assert_eq!(read(&log, 0, 3, 7), ("aaBIGcc".into(), 3));
-        assert_eq!(read(&log, 2, 3, 7), ("cc".into(), 1));
-    }
-
-    #[test]
-    fn trimming_keeps_exactly_what_a_cursor_needs() {
-        let mut log = RoomLog::default();
-        for round in 0..5 {
-            append(&mut log, &format!("<{round}>"), NOBODY);
-            log.freeze();
-        }
-        log.trim(3);
-        assert_eq!(log.segments.len(), 2);
-        assert_eq!(read(&log, 3, 5, 7), ("<3><4>".into(), 2));
-        log.trim(5);
-        assert!(log.is_empty() && log.segments.is_empty());
-        append(&mut log, "next", NOBODY);
-        log.freeze();
-        assert_eq!(read(&log, 5, 6, 7), ("next".into(), 1));
-    }
-
-    #[test]
-    fn cursors_wrap() {
-        let mut log = RoomLog { base: u32::MAX - 1, ..RoomLog::default() };
-        for text in ["a", "b", "c"] {
-            append(&mut log, text, NOBODY);
-        }
-        log.freeze();
-        assert_eq!(log.end(), 1);
-        assert_eq!(log.behind(u32::MAX), 2);
-        assert_eq!(read(&log, u32::MAX, 1, 7).0, "bc");
-        log.trim(0);
-        assert_eq!(read(&log, 0, 1, 7).0, "c");
     }
 }

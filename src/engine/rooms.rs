@@ -39,9 +39,10 @@ pub(crate) struct Owed {
 
 /// The members of a room that want the same form of frames.
 ///
-/// `settled` is how far the log has been taken, in bytes from its beginning, by all
-/// but a quarter of the members and those that take nothing: what lies behind it
-/// *waits*. A member is slow for what lies before it alone. Invariant: `settled <= end of the log`.
+/// `settled` is how far the log has been taken by all but a quarter of the members
+/// and those that take nothing, in what its entries cost from its beginning on: what
+/// lies behind it *waits*. A member is slow for what lies before it alone. Invariant:
+/// it is never behind the log's end.
 #[derive(Debug)]
 pub(crate) struct Channel {
     /// Its room.
@@ -96,7 +97,7 @@ pub(crate) enum Reclaimed {
 impl Channel {
     /// Bytes of the log that wait for most members.
     pub(crate) fn waiting(&self) -> usize {
-        (self.log.offset_of(self.log.end()) - self.settled) as usize
+        (self.log.entries().cost_at(self.log.end()) - self.settled) as usize
     }
 }
 
@@ -259,10 +260,14 @@ impl Rooms {
         }
     }
 
-    /// `bytes` were appended to the channel's log. If now more waits than `share`, it
+    /// An entry was appended to the channel's log. If now more waits than its share, it
     /// is congested.
-    pub(crate) fn appended(&mut self, index: u32, bytes: usize, limits: &Limits) {
-        self.waiting += bytes;
+    pub(crate) fn appended(&mut self, index: u32, limits: &Limits) {
+        let (before, end) = {
+            let log = &self.channels[index as usize].log;
+            (log.end().wrapping_sub(1), log.end())
+        };
+        self.waiting += self.channels[index as usize].log.cost_between(before, end);
         let left = limits.shard_share_bytes.saturating_sub(self.waiting) / 4;
         let share = limits.room_share().min(left.max(Limits::LEAST_ROOM_SHARE_BYTES));
         let channel = &mut self.channels[index as usize];
@@ -276,7 +281,7 @@ impl Rooms {
     /// whether the channel was congested and is so no more.
     pub(crate) fn settle(&mut self, index: u32, cursor: Cursor, limits: &Limits) -> bool {
         let channel = &mut self.channels[index as usize];
-        let settled = channel.log.offset_of(cursor).max(channel.settled);
+        let settled = channel.log.entries().cost_at(cursor).max(channel.settled);
         self.waiting -= (settled - channel.settled) as usize;
         channel.settled = settled;
         let relieved = channel.is_congested && channel.waiting() <= limits.room_share() / 2;
@@ -299,7 +304,7 @@ impl Rooms {
     /// `origin` is to be credited when most members have taken what the log has now.
     pub(crate) fn owe(&mut self, channel: u32, origin: Origin, bytes: u32) {
         let channel = &mut self.channels[channel as usize];
-        let end = channel.log.offset_of(channel.log.end());
+        let end = channel.log.entries().cost_at(channel.log.end());
         channel.owed.push_back(Owed { end, origin, bytes });
     }
 
