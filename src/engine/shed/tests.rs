@@ -323,7 +323,7 @@ fn a_message_is_held_back_from_no_one_by_a_budget_that_it_fits_into() {
 
 #[test]
 fn a_blocked_member_costs_a_room_that_is_passed_no_look_at_its_other_rooms() {
-    let (mut engine, id, mut wire) = stalled(SlowPolicy::Close, 100);
+    let (mut engine, id, mut wire) = stalled(SlowPolicy::DropOldest, 100);
     while flush(&mut engine, &mut wire) {}
     (0..100).for_each(|room| publish(&mut engine, room, b"x"));
     while flush(&mut engine, &mut wire) {}
