@@ -48,7 +48,7 @@ pub(crate) struct Process {
     /// Random per process: tells this process's client ids from another's.
     pub(crate) node: u64,
     pub(crate) limits: Limits,
-    pub(crate) directory: Directory,
+    pub(crate) directory: Arc<Directory>,
     pub(crate) admission: Admission,
     /// The dialect of a path that names none.
     pub(crate) dialect: Dialect,
@@ -74,7 +74,7 @@ impl Process {
         );
         Self {
             node,
-            directory: Directory::new(),
+            directory: Arc::new(Directory::new()),
             admission,
             dialect,
             path: path.trim_end_matches('/').to_owned(),

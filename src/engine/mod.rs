@@ -53,4 +53,4 @@ pub use stats::Stats;
 pub(crate) use core::Process;
 pub(crate) use directory::Space;
 pub(crate) use handler::App;
-pub(crate) use mail::{Letter, Mail};
+pub(crate) use mail::{JoinRequest, Joined, LeaveRequest, Letter, Mail};

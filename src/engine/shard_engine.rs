@@ -12,7 +12,7 @@ use super::{
     disconnect::Disconnect,
     flush::Outlet,
     handler::{App, Fault, guard},
-    mail::Mail,
+    mail::{JoinRequest, LeaveRequest, Mail},
     opening,
     publish::{Target, to_payload},
     stats::Stats,
@@ -223,24 +223,27 @@ impl ShardEngine {
                 }
             }
             Mail::Close(id, reason) => self.core.disconnect(id, reason),
-            Mail::Join(id, room) => self.on_join_request(id, &room),
-            Mail::Leave(id, room) => {
-                if self.core.find(id).is_some() {
-                    self.core.leave(id, Target::Room(&room));
-                }
+            Mail::Join(join) => self.on_join_request(*join),
+            Mail::Leave(leave) => {
+                let LeaveRequest { id, room, answer } = *leave;
+                let known = self.core.find(id).is_some();
+                answer(known && self.core.leave(id, Target::Room(&room)));
             }
             Mail::Ask(question) => question(self),
         }
         self.settle();
     }
 
-    fn on_join_request(&mut self, id: ConnId, room: &str) {
-        if self.core.find(id).is_none_or(|connection| connection.state != State::Open) {
-            return;
-        }
-        if let Err(refusal) = self.core.join(id, Target::Room(room)) {
+    fn on_join_request(&mut self, request: JoinRequest) {
+        let JoinRequest { id, room, answer } = request;
+        let open = self.core.find(id).is_some_and(|found| found.state == State::Open);
+        let joined = open.then(|| self.core.join(id, Target::Room(room.name())).map(drop));
+        if let Some(Err(refusal)) = joined {
             self.core.tell(id.slot(), &Event::Refused(refusal));
         }
+        // Whoever is answered finds the directory as the join left it.
+        drop(room);
+        answer(joined);
     }
 
     /// Handles the timers that have come up, and a slice of a drain. Returns

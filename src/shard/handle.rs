@@ -7,9 +7,13 @@ use super::{
     clock::unix_ms,
     mailbox::{Address, Undelivered},
     query::Query,
+    reply::{JoinError, Reply, of_join},
 };
 use crate::{
-    engine::{ConnInfo, Disconnect, Letter, Mail, Process, ShardEngine, Space, Stats},
+    engine::{
+        ConnInfo, Disconnect, JoinRequest, LeaveRequest, Letter, Mail, Process, ShardEngine, Space,
+        Stats,
+    },
     id::{ClientId, ConnId},
     publication::{Audience, Data, Publication},
 };
@@ -55,7 +59,12 @@ struct Inner {
 /// The engine in the hands of any thread. Cheap to clone.
 ///
 /// What is published through it reaches the shards that have members and no
-/// others. From one thread and into one room the order holds.
+/// others.
+///
+/// What one thread does through handles of one engine happens in that order on
+/// every shard that it concerns: a connection that was made a member hears what is
+/// published next, and one that is sent away still hears what was published before.
+/// [`SendError::Busy`] takes nothing out of that order but the call that got it.
 #[derive(Clone)]
 pub struct Handle(Arc<Inner>);
 
@@ -153,25 +162,50 @@ impl Handle {
     }
 
     /// Makes a connection a member of `room`; if that is refused, the connection
-    /// is told so.
+    /// is told so. What is published behind this call reaches it, whether or not
+    /// anybody waits for the reply.
     ///
     /// # Errors
-    /// [`SendError::Busy`], [`SendError::Ended`] or [`SendError::Unknown`].
-    pub fn join(&self, id: ConnId, room: &str) -> Result<(), SendError> {
-        self.mail_to(id, Mail::Join(id, room.into()))
+    /// At once, and then nothing happens: [`SendError::Busy`], [`SendError::Ended`]
+    /// or [`SendError::Unknown`]. By the reply: [`JoinError`].
+    ///
+    /// ```
+    /// # fn example(handle: &shardcast::Handle, id: shardcast::ConnId)
+    /// #     -> Result<(), Box<dyn std::error::Error>> {
+    /// handle.join(id, "lobby")?; // on its way
+    /// handle.join(id, "hall")?.wait()?; // done
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn join(&self, id: ConnId, room: &str) -> Result<Reply<(), JoinError>, SendError> {
+        let address = self.address_of(id)?;
+        let room = self.0.process.directory.announce(Space::Room, room, id.shard());
+        let (reply, give) = Reply::pair();
+        let answer = Box::new(|joined| give(of_join(joined)));
+        let mail = Mail::Join(Box::new(JoinRequest { id, room, answer }));
+        address.send(mail).map_err(|error| why(&error))?;
+        Ok(reply)
     }
 
-    /// Ends a connection's membership in `room`.
+    /// Ends a connection's membership in `room`; what was published before still
+    /// reaches it. The reply says whether there was a membership.
     ///
     /// # Errors
     /// [`SendError::Busy`], [`SendError::Ended`] or [`SendError::Unknown`].
-    pub fn leave(&self, id: ConnId, room: &str) -> Result<(), SendError> {
-        self.mail_to(id, Mail::Leave(id, room.into()))
+    pub fn leave(&self, id: ConnId, room: &str) -> Result<Reply<bool>, SendError> {
+        let (reply, give) = Reply::pair();
+        let answer = Box::new(|was_member| give(Ok(was_member)));
+        let request = LeaveRequest { id, room: room.into(), answer };
+        self.mail_to(id, Mail::Leave(Box::new(request)))?;
+        Ok(reply)
+    }
+
+    fn address_of(&self, id: ConnId) -> Result<&Address, SendError> {
+        self.0.addresses.get(usize::from(id.shard())).ok_or(SendError::Unknown)
     }
 
     fn mail_to(&self, id: ConnId, mail: Mail) -> Result<(), SendError> {
-        let address = self.0.addresses.get(usize::from(id.shard())).ok_or(SendError::Unknown)?;
-        address.send(mail).map_err(|error| why(&error))
+        self.address_of(id)?.send(mail).map_err(|error| why(&error))
     }
 
     /// The connection that clients know by `client`, if it is one of this process.
@@ -228,6 +262,11 @@ impl Handle {
         self.ask(self.0.process.all_shards(), nothing, sum, ShardEngine::stats)
     }
 
+    /// Whether no room and no user has members or joins on their way.
+    pub(super) fn knows_nobody(&self) -> bool {
+        self.0.process.directory.is_empty()
+    }
+
     fn ask<T: Send + 'static>(
         &self,
         shards: u64,
@@ -280,3 +319,6 @@ fn why(error: &Undelivered) -> SendError {
         Undelivered::Ended => SendError::Ended,
     }
 }
+
+#[cfg(test)]
+mod tests;

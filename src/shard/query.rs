@@ -18,6 +18,11 @@ pub(crate) fn mark_as_shard() {
     ON_SHARD.with(|flag| flag.set(true));
 }
 
+/// Whether this thread may wait for a shard.
+pub(crate) fn may_wait() -> Result<(), QueryError> {
+    if ON_SHARD.with(Cell::get) { Err(QueryError::OnShardThread) } else { Ok(()) }
+}
+
 /// Why a question has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryError {
@@ -68,9 +73,7 @@ impl<T: Send + 'static> Query<T> {
     /// [`QueryError::OnShardThread`] in a handler; [`QueryError::Unanswered`] if
     /// a shard has ended or is overloaded.
     pub fn wait(self) -> Result<T, QueryError> {
-        if ON_SHARD.with(Cell::get) {
-            return Err(QueryError::OnShardThread);
-        }
+        may_wait()?;
         let mut answer = self.nothing;
         for _ in 0..self.expected {
             let part = self.receiver.recv_blocking().map_err(|_| QueryError::Unanswered)?;
@@ -86,9 +89,7 @@ impl<T: Send + 'static> IntoFuture for Query<T> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            if ON_SHARD.with(Cell::get) {
-                return Err(QueryError::OnShardThread);
-            }
+            may_wait()?;
             let mut answer = self.nothing;
             for _ in 0..self.expected {
                 let part = self.receiver.recv().await.map_err(|_| QueryError::Unanswered)?;
