@@ -172,6 +172,14 @@ impl Limits {
     /// The most shards: a room's set of shards is one 64-bit word.
     pub const SHARDS: usize = 64;
 
+    /// Connections that a shard describes in one turn for one query. 1,024: about
+    /// a millisecond, at one microsecond for each; the next turn goes on.
+    pub const INFOS_PER_TURN: usize = 1024;
+
+    /// Slots of the arena at which one turn looks for them. 8,192: where most are
+    /// empty, or not of the room in question, that is a tenth of a millisecond.
+    pub const SLOTS_PER_TURN: usize = 8192;
+
     /// What is wrong with these limits together, if anything.
     ///
     /// # Errors

@@ -53,4 +53,5 @@ pub use stats::Stats;
 pub(crate) use core::Process;
 pub(crate) use directory::Space;
 pub(crate) use handler::App;
+pub(crate) use info::Page;
 pub(crate) use mail::{JoinRequest, Joined, LeaveRequest, Letter, Mail};

@@ -6,13 +6,13 @@ use std::{fmt, sync::Arc};
 use super::{
     clock::unix_ms,
     mailbox::{Address, Undelivered},
-    query::Query,
+    query::{Paged, Part, Query},
     reply::{JoinError, Reply, of_join},
 };
 use crate::{
     engine::{
-        ConnInfo, Disconnect, JoinRequest, LeaveRequest, Letter, Mail, Process, ShardEngine, Space,
-        Stats,
+        ConnInfo, Disconnect, JoinRequest, LeaveRequest, Letter, Mail, Page, Process, ShardEngine,
+        Space, Stats,
     },
     id::{ClientId, ConnId},
     publication::{Audience, Data, Publication},
@@ -233,12 +233,13 @@ impl Handle {
         rooms
     }
 
-    /// The members of `room`.
+    /// The members of `room`. Those who come or go meanwhile may be among them or
+    /// not, as with [`Handle::connections`].
     pub fn members(&self, room: &str) -> Query<Vec<ConnInfo>> {
         let found = self.0.process.directory.find(Space::Room, room);
         let shards = found.map_or(0, |shared| shared.shards());
         let room: Box<str> = room.into();
-        self.ask(shards, Vec::new(), joined, move |shard| shard.members_of(&room))
+        self.page_by_page(shards, move |shard, from| shard.members_of(&room, from))
     }
 
     /// One connection, `None` if it is not open.
@@ -248,8 +249,14 @@ impl Handle {
     }
 
     /// Every open connection.
+    ///
+    /// A shard describes at most
+    /// [`Limits::INFOS_PER_TURN`](crate::engine::Limits::INFOS_PER_TURN) in one turn
+    /// and goes on in its next. A connection that is open all the time is in the
+    /// answer exactly once; one that comes or goes meanwhile is in it once or not at
+    /// all.
     pub fn connections(&self) -> Query<Vec<ConnInfo>> {
-        self.ask(self.0.process.all_shards(), Vec::new(), joined, ShardEngine::infos)
+        self.page_by_page(self.0.process.all_shards(), ShardEngine::infos)
     }
 
     /// What all shards together counted since the start.
@@ -282,12 +289,27 @@ impl Handle {
             let (sender, question) = (sender.clone(), question.clone());
             let answer = move |engine: &ShardEngine| {
                 // Nobody waits any more: no matter.
-                let _ = sender.try_send(question(engine));
+                let _ = sender.try_send(Part::whole(question(engine)));
             };
             // An undelivered question drops its sender: the query learns of it.
             let _ = address.send(Mail::Ask(Box::new(answer)));
         }
         Query::new(receiver, shards.count_ones() as usize, nothing, merge)
+    }
+
+    fn page_by_page(
+        &self,
+        shards: u64,
+        page: impl Fn(&ShardEngine, u32) -> Page + Clone + Send + 'static,
+    ) -> Query<Vec<ConnInfo>> {
+        let (answers, receiver) = async_channel::unbounded();
+        for (number, shard) in self.0.addresses.iter().enumerate() {
+            if shards >> number & 1 == 1 {
+                let (shard, answers, page) = (shard.clone(), answers.clone(), page.clone());
+                Paged { shard, answers, page }.ask(0);
+            }
+        }
+        Query::new(receiver, shards.count_ones() as usize, Vec::new(), joined)
     }
 
     /// Begins to shut the engine down: no more connections are accepted, every
