@@ -149,6 +149,10 @@ pub(crate) struct Core {
     pub(crate) moves: VecDeque<Move>,
     /// How many hooks' doing the moves are that happen now.
     pub(crate) move_depth: u8,
+    /// Moves by hooks of moves that hooks hear of, since the present event began.
+    pub(crate) hooked_moves: usize,
+    /// The first connection of the event whose move no hook heard of.
+    pub(crate) untold_move: Option<ConnId>,
     /// Connections that are open no more and whose hook must be called.
     pub(crate) departures: Vec<ConnId>,
     /// Connections to remove: nothing can be sent to them.
@@ -193,6 +197,8 @@ impl Core {
             watch_rooms: false,
             moves: VecDeque::new(),
             move_depth: 0,
+            hooked_moves: 0,
+            untold_move: None,
             departures: Vec::new(),
             dead: Vec::new(),
             overdue: Vec::new(),

@@ -126,7 +126,11 @@ impl ShardEngine {
             }
             match connection.session.next(&mut input, &limits) {
                 Ok(None) => return,
-                Ok(Some(received)) => self.on_received(id, received),
+                Ok(Some(received)) => {
+                    self.on_received(id, received);
+                    // Each message is an event of its own to the hooks.
+                    self.settle();
+                }
                 Err(error) => {
                     self.on_protocol_error(id, error);
                     return;
@@ -345,8 +349,8 @@ impl ShardEngine {
 
     /// Runs the hooks that are due, and what they bring about, until nothing is.
     ///
-    /// Each connection departs once, and hooks that make moves in answer to moves
-    /// are heard only so deep, so this ends.
+    /// Each connection departs once, and of the moves that hooks make in answer to
+    /// moves a bounded number is told for each event, so this ends.
     pub(crate) fn settle(&mut self) {
         loop {
             // What a handler did before it closed its connection is told before
@@ -355,12 +359,15 @@ impl ShardEngine {
                 self.core.move_depth = due.depth + 1;
                 self.run_room_hooks(due.id, due.joined, &due.room);
                 self.core.move_depth = 0;
-            } else if let Some(id) = self.core.departures.pop() {
-                self.run_disconnect_hooks(id);
-                self.core.depart(id);
-            } else {
-                break;
+                continue;
             }
+            self.core.hooked_moves = 0;
+            if let Some(id) = self.core.untold_move.take() {
+                self.app.report(id, &Fault::RoomHooksStopped);
+            }
+            let Some(id) = self.core.departures.pop() else { break };
+            self.run_disconnect_hooks(id);
+            self.core.depart(id);
         }
         self.core.bury();
     }
