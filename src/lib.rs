@@ -62,8 +62,8 @@ pub use engine::{
 pub use id::{ClientId, ConnId};
 pub use publication::{Data, Publication};
 pub use shard::{
-    BuildError, Builder, DriverChoice, DriverKind, Engine, Handle, Health, HealthCheck, Query,
-    QueryError, RoomInfo, RunError, Running, SendError,
+    BuildError, Builder, DriverChoice, DriverKind, Engine, Handle, Health, HealthCheck, JoinError,
+    Query, QueryError, Reply, RoomInfo, RunError, Running, SendError,
 };
 
 /// The README's example, so that it cannot go stale.

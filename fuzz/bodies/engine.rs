@@ -231,8 +231,8 @@ impl Play {
             23 => handle.broadcast("news", data),
             24 => handle.send_to_user("alice", "news", data),
             25 => handle.send(id, "news", data),
-            26 => handle.join(id, room),
-            27 => handle.leave(id, room),
+            26 => handle.join(id, room).map(drop),
+            27 => handle.leave(id, room).map(drop),
             28 => handle.close(id, 4001, "go"),
             _ => {
                 drop(handle.members(room));

@@ -48,7 +48,7 @@ pub(crate) struct Process {
     /// Random per process: tells this process's client ids from another's.
     pub(crate) node: u64,
     pub(crate) limits: Limits,
-    pub(crate) directory: Directory,
+    pub(crate) directory: Arc<Directory>,
     pub(crate) admission: Admission,
     /// The dialect of a path that names none.
     pub(crate) dialect: Dialect,
@@ -72,7 +72,7 @@ impl Process {
         let admission = Admission::new(&limits);
         Self {
             node,
-            directory: Directory::new(),
+            directory: Arc::new(Directory::new()),
             admission,
             dialect,
             path: path.trim_end_matches('/').to_owned(),
@@ -163,6 +163,10 @@ pub(crate) struct Core {
     pub(crate) moves: VecDeque<Move>,
     /// How many hooks' doing the moves are that happen now.
     pub(crate) move_depth: u8,
+    /// Moves by hooks of moves that hooks hear of, since the present event began.
+    pub(crate) hooked_moves: usize,
+    /// The first connection of the event whose move no hook heard of.
+    pub(crate) untold_move: Option<ConnId>,
     /// Connections that are open no more and whose hook must be called.
     pub(crate) departures: Vec<ConnId>,
     /// Connections to remove: nothing can be sent to them.
@@ -218,6 +222,8 @@ impl Core {
             watch_rooms: false,
             moves: VecDeque::new(),
             move_depth: 0,
+            hooked_moves: 0,
+            untold_move: None,
             departures: Vec::new(),
             dead: Vec::new(),
             overdue: Vec::new(),

@@ -75,6 +75,12 @@ pub enum Fault<'a> {
         /// The panic's message.
         message: &'a str,
     },
+    /// Join and leave hooks joined and left in answer to each other further than
+    /// [`Limits::HOOKED_MOVES_PER_EVENT`](super::limits::Limits::HOOKED_MOVES_PER_EVENT)
+    /// or [`Limits::HOOKED_MOVES_DEEP`](super::limits::Limits::HOOKED_MOVES_DEEP):
+    /// what they did was done, but they were told no more of it. Told once for each
+    /// event.
+    RoomHooksStopped,
     /// The peer broke the protocol; the connection is being closed.
     Protocol {
         /// The close code.

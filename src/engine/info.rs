@@ -4,11 +4,21 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use serde_json::Value;
 
-use super::{connection::State, core::Core, directory::Space, shard_engine::ShardEngine};
+use super::{
+    connection::{Connection, State},
+    core::Core,
+    directory::Space,
+    limits::Limits,
+    shard_engine::ShardEngine,
+};
 use crate::{
     dialect::Dialect,
     id::{ClientId, ConnId},
 };
+
+/// Some of the connections that were asked for, and the slot with which the next
+/// page begins if there may be more.
+pub(crate) type Page = (Vec<ConnInfo>, Option<u32>);
 
 /// A connection as it was when it was asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,18 +66,47 @@ impl ShardEngine {
         (connection.state == State::Open).then(|| ConnInfo::of(&self.core, id))
     }
 
-    /// Every open connection.
-    pub(crate) fn infos(&self) -> Vec<ConnInfo> {
-        let open = self.core.connections.iter().filter(|(_, found)| found.state == State::Open);
-        open.map(|(slot, _)| ConnInfo::of(&self.core, self.core.id_of(slot as u32))).collect()
+    /// The open connections from the slot `from` on, as many as one turn may
+    /// describe. A connection keeps its slot, so one that is open from the first
+    /// page to the last is on exactly one of them.
+    pub(crate) fn infos(&self, from: u32) -> Page {
+        self.page(from, |_| true)
     }
 
-    /// The members of a room on this shard.
-    pub(crate) fn members_of(&self, room: &str) -> Vec<ConnInfo> {
+    /// The members of a room on this shard: all at once if they are few, else as
+    /// [`ShardEngine::infos`].
+    pub(crate) fn members_of(&self, room: &str, from: u32) -> Page {
         let rooms = &self.core.rooms;
-        let Some(room) = rooms.find(Space::Room, room) else { return Vec::new() };
-        let channels = rooms.room(room).channels.iter();
-        let members = channels.flat_map(|channel| &rooms.channel(*channel).members);
-        members.map(|member| ConnInfo::of(&self.core, self.core.id_of(member.slot))).collect()
+        let Some(room) = rooms.find(Space::Room, room) else { return (Vec::new(), None) };
+        let room = rooms.room(room);
+        if from == 0 && room.members as usize <= Limits::INFOS_PER_TURN {
+            let members = room.channels.iter().flat_map(|channel| &rooms.channel(*channel).members);
+            let infos =
+                members.map(|member| ConnInfo::of(&self.core, self.core.id_of(member.slot)));
+            return (infos.collect(), None);
+        }
+        // By slot and not by the list of members, whose order changes with every
+        // one that leaves.
+        self.page(from, |connection| {
+            let mut memberships = connection.memberships.iter();
+            memberships.any(|membership| room.channels.contains(&membership.channel))
+        })
+    }
+
+    fn page(&self, from: u32, is_wanted: impl Fn(&Connection) -> bool) -> Page {
+        let connections = &self.core.connections;
+        let end = connections.capacity();
+        let stop = end.min(from as usize + Limits::SLOTS_PER_TURN);
+        let mut infos = Vec::new();
+        for slot in from as usize..stop {
+            if infos.len() == Limits::INFOS_PER_TURN {
+                return (infos, Some(slot as u32));
+            }
+            let open = connections.get(slot).filter(|found| found.state == State::Open);
+            if open.is_some_and(&is_wanted) {
+                infos.push(ConnInfo::of(&self.core, self.core.id_of(slot as u32)));
+            }
+        }
+        (infos, (stop < end).then_some(stop as u32))
     }
 }

@@ -203,6 +203,25 @@ impl Limits {
     /// The most shards: a room's set of shards is one 64-bit word.
     pub const SHARDS: usize = 64;
 
+    /// Joins and leaves by room hooks that room hooks are told of, for each event: a
+    /// message, a mail, an upgrade, an end. 4,096: about a millisecond, and more
+    /// than hooks that come to an end of their own make. What the event itself
+    /// brings about, such as leaving all rooms at its end, is not counted.
+    pub const HOOKED_MOVES_PER_EVENT: usize = 4096;
+
+    /// How many room hooks deep, each called for what the one before did, a join or
+    /// leave may be for room hooks to be told of it. 16: those that call each other
+    /// for ever come to an end, those that have a purpose need two or three.
+    pub const HOOKED_MOVES_DEEP: u8 = 16;
+
+    /// Connections that a shard describes in one turn for one query. 1,024: about
+    /// a millisecond, at one microsecond for each; the next turn goes on.
+    pub const INFOS_PER_TURN: usize = 1024;
+
+    /// Slots of the arena at which one turn looks for them. 8,192: where most are
+    /// empty, or not of the room in question, that is a tenth of a millisecond.
+    pub const SLOTS_PER_TURN: usize = 8192;
+
     /// The least window from one shard to another, in bytes: 256 KiB, one flush.
     pub const LEAST_WINDOW_BYTES: usize = 256 * 1024;
 

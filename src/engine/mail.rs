@@ -2,14 +2,36 @@
 
 use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
-use super::{disconnect::Disconnect, shard_engine::ShardEngine};
+use super::{directory::Announced, disconnect::Disconnect, shard_engine::ShardEngine};
 use crate::{
+    dialect::Refusal,
     id::ConnId,
     publication::{Data, Publication},
 };
 
 /// A question that a shard answers about its own state, on its own thread.
 pub(crate) type Question = Box<dyn FnOnce(&ShardEngine) + Send>;
+
+/// What became of a join: `None` if the connection was not open.
+pub(crate) type Joined = Option<Result<(), Refusal<'static>>>;
+
+/// Tells whoever asked for something what became of it. Dropped unused if the
+/// shard ended before.
+pub(crate) type Answer<T> = Box<dyn FnOnce(T) + Send>;
+
+/// A join, and its announcement to the directory.
+pub(crate) struct JoinRequest {
+    pub(crate) id: ConnId,
+    pub(crate) room: Announced,
+    pub(crate) answer: Answer<Joined>,
+}
+
+/// The end of a membership, and who is told whether there was one.
+pub(crate) struct LeaveRequest {
+    pub(crate) id: ConnId,
+    pub(crate) room: Box<str>,
+    pub(crate) answer: Answer<bool>,
+}
 
 /// A message to a shard.
 pub(crate) enum Mail {
@@ -20,9 +42,9 @@ pub(crate) enum Mail {
     /// End a connection.
     Close(ConnId, Disconnect),
     /// Make a connection a member of a room.
-    Join(ConnId, Box<str>),
+    Join(Box<JoinRequest>),
     /// End a membership.
-    Leave(ConnId, Box<str>),
+    Leave(Box<LeaveRequest>),
     /// Answer a question.
     Ask(Question),
     /// The shard that sends this has taken so many bytes of what was charged to
@@ -65,6 +87,13 @@ pub(crate) struct Parcel {
     pub(crate) bytes: u32,
 }
 
+impl Parcel {
+    /// Whether it is the next page of an answer: one for each turn.
+    pub(crate) fn is_for_another_turn(&self) -> bool {
+        matches!((&self.mail, self.origin), (Mail::Ask(_), Origin::Shard))
+    }
+}
+
 /// A message for one connection.
 #[derive(Debug)]
 pub(crate) struct Letter {
@@ -81,7 +110,8 @@ impl Mail {
             Self::Send(letter) => {
                 size_of::<Letter>() + letter.event.len() + letter.data.bytes().len()
             }
-            Self::Join(_, room) | Self::Leave(_, room) => room.len(),
+            Self::Join(join) => size_of::<JoinRequest>() + join.room.name().len(),
+            Self::Leave(leave) => size_of::<LeaveRequest>() + leave.room.len(),
             Self::Close(_, reason) => reason.reason().len(),
             Self::Ask(_) => 256,
             Self::Adopt(adopted) => size_of::<Adopted>() + adopted.unread.len(),
@@ -111,8 +141,12 @@ impl std::fmt::Debug for Mail {
             Self::Publish(publication) => f.debug_tuple("Publish").field(publication).finish(),
             Self::Send(letter) => f.debug_tuple("Send").field(letter).finish(),
             Self::Close(id, reason) => f.debug_tuple("Close").field(id).field(reason).finish(),
-            Self::Join(id, room) => f.debug_tuple("Join").field(id).field(room).finish(),
-            Self::Leave(id, room) => f.debug_tuple("Leave").field(id).field(room).finish(),
+            Self::Join(join) => {
+                f.debug_tuple("Join").field(&join.id).field(&join.room.name()).finish()
+            }
+            Self::Leave(leave) => {
+                f.debug_tuple("Leave").field(&leave.id).field(&leave.room).finish()
+            }
             Self::Ask(_) => f.write_str("Ask"),
             Self::Credit(from, credits) => {
                 f.debug_tuple("Credit").field(from).field(&credits.len()).finish()

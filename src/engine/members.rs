@@ -7,14 +7,11 @@ use super::{
     connection::{Membership, State},
     core::{Core, Move},
     directory::{Shared, Space},
+    limits::Limits,
     publish::Target,
     rooms::Reclaimed,
 };
 use crate::{dialect::Refusal, id::ConnId};
-
-/// Hooks that join and leave in answer to joins and leaves could go on for ever;
-/// this many steps deep they are no longer told.
-const DEEPEST_MOVE: u8 = 16;
 
 impl Core {
     /// Makes `id` a member. Joining twice is the same as once.
@@ -158,10 +155,23 @@ impl Core {
 
     fn note_move(&mut self, id: ConnId, joined: bool, shared: &Shared) {
         let depth = self.move_depth;
-        if self.watch_rooms && shared.space == Space::Room && depth <= DEEPEST_MOVE {
-            let room = Arc::clone(&shared.name);
-            self.moves.push_back(Move { id, joined, room, depth });
+        if !self.watch_rooms || shared.space != Space::Room {
+            return;
         }
+        // Hooks that join and leave in answer to joins and leaves could go on for
+        // ever, or branch out: neither their depth nor their number is theirs to
+        // choose.
+        if depth > 0 {
+            if depth > Limits::HOOKED_MOVES_DEEP
+                || self.hooked_moves >= Limits::HOOKED_MOVES_PER_EVENT
+            {
+                self.untold_move.get_or_insert(id);
+                return;
+            }
+            self.hooked_moves += 1;
+        }
+        let room = Arc::clone(&shared.name);
+        self.moves.push_back(Move { id, joined, room, depth });
     }
 
     /// Makes `id` act for `user`: messages to that user reach it from now on.

@@ -65,6 +65,9 @@ pub(crate) use admission::subnet;
 pub(crate) use core::Process;
 pub(crate) use directory::Space;
 pub(crate) use handler::App;
-pub(crate) use mail::{Adopted, Letter, Mail, Origin, Parcel};
+pub(crate) use info::Page;
+pub(crate) use mail::{
+    Adopted, JoinRequest, Joined, LeaveRequest, Letter, Mail, Origin, Parcel,
+};
 pub(crate) use opening::is_handshake;
 pub(crate) use pulse::Pulse;

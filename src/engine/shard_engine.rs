@@ -13,7 +13,7 @@ use super::{
     flow::{Cause, Resumed},
     flush::Outlet,
     handler::{App, Fault, guard},
-    mail::{Mail, Origin, Parcel},
+    mail::{JoinRequest, LeaveRequest, Mail, Origin, Parcel},
     opening,
     publish::{Target, to_payload},
     refusals::Refusals,
@@ -161,7 +161,11 @@ impl ShardEngine {
             }
             match connection.session.next(&mut input, &limits) {
                 Ok(None) => break 0,
-                Ok(Some(received)) => self.on_received(id, received),
+                Ok(Some(received)) => {
+                    self.on_received(id, received);
+                    // Each message is an event of its own to the hooks.
+                    self.settle();
+                }
                 Err(error) => {
                     self.on_protocol_error(id, error);
                     break 0;
@@ -302,11 +306,11 @@ impl ShardEngine {
                 }
             }
             Mail::Close(id, reason) => self.core.disconnect(id, reason),
-            Mail::Join(id, room) => self.on_join_request(id, &room),
-            Mail::Leave(id, room) => {
-                if self.core.find(id).is_some() {
-                    self.core.leave(id, Target::Room(&room));
-                }
+            Mail::Join(join) => self.on_join_request(*join),
+            Mail::Leave(leave) => {
+                let LeaveRequest { id, room, answer } = *leave;
+                let known = self.core.find(id).is_some();
+                answer(known && self.core.leave(id, Target::Room(&room)));
             }
             Mail::Ask(question) => question(self),
             Mail::Credit(shard, credits) => self.core.on_credit(shard, &credits),
@@ -316,13 +320,16 @@ impl ShardEngine {
         }
     }
 
-    fn on_join_request(&mut self, id: ConnId, room: &str) {
-        if self.core.find(id).is_none_or(|connection| connection.state != State::Open) {
-            return;
-        }
-        if let Err(refusal) = self.core.join(id, Target::Room(room)) {
+    fn on_join_request(&mut self, request: JoinRequest) {
+        let JoinRequest { id, room, answer } = request;
+        let open = self.core.find(id).is_some_and(|found| found.state == State::Open);
+        let joined = open.then(|| self.core.join(id, Target::Room(room.name())).map(drop));
+        if let Some(Err(refusal)) = joined {
             self.core.tell(id.slot(), &Event::Refused(refusal));
         }
+        // Whoever is answered finds the directory as the join left it.
+        drop(room);
+        answer(joined);
     }
 
     /// Handles the timers that have come up, and a slice of a drain. Returns
@@ -439,8 +446,8 @@ impl ShardEngine {
 
     /// Runs the hooks that are due, and what they bring about, until nothing is.
     ///
-    /// Each connection departs once, and hooks that make moves in answer to moves
-    /// are heard only so deep, so this ends.
+    /// Each connection departs once, and of the moves that hooks make in answer to
+    /// moves a bounded number is told for each event, so this ends.
     pub(crate) fn settle(&mut self) {
         loop {
             // What a handler did before it closed its connection is told before
@@ -449,12 +456,15 @@ impl ShardEngine {
                 self.core.move_depth = due.depth + 1;
                 self.run_room_hooks(due.id, due.joined, &due.room);
                 self.core.move_depth = 0;
-            } else if let Some(id) = self.core.departures.pop() {
-                self.run_disconnect_hooks(id);
-                self.core.depart(id);
-            } else {
-                break;
+                continue;
             }
+            self.core.hooked_moves = 0;
+            if let Some(id) = self.core.untold_move.take() {
+                self.app.report(id, &Fault::RoomHooksStopped);
+            }
+            let Some(id) = self.core.departures.pop() else { break };
+            self.run_disconnect_hooks(id);
+            self.core.depart(id);
         }
         self.core.bury();
     }

@@ -4,7 +4,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{App, Limits, Mail, Now, Order, Origin, Outlet, Process, ShardEngine, mail::Letter};
+use super::{
+    App, JoinRequest, LeaveRequest, Limits, Mail, Now, Order, Origin, Outlet, Process,
+    ShardEngine, Space, mail::Letter,
+};
 use crate::{
     batch::{Sending, Slice},
     dialect::Dialect,
@@ -68,6 +71,15 @@ fn say(engine: &mut ShardEngine, id: ConnId, text: &str) {
     let mut frame = Vec::new();
     write_masked(&mut frame, true, Opcode::Text, [1, 2, 3, 4], text.as_bytes());
     engine.on_data(id, &mut frame);
+}
+
+pub(crate) fn join(engine: &ShardEngine, id: ConnId, room: &str) -> Mail {
+    let room = engine.core.process.directory.announce(Space::Room, room, id.shard());
+    Mail::Join(Box::new(JoinRequest { id, room, answer: Box::new(drop) }))
+}
+
+pub(crate) fn leave(id: ConnId, room: &str) -> Mail {
+    Mail::Leave(Box::new(LeaveRequest { id, room: room.into(), answer: Box::new(drop) }))
 }
 
 fn subscribe(engine: &mut ShardEngine, id: ConnId, room: &str) {
@@ -238,7 +250,7 @@ fn a_log_is_trimmed_when_the_last_slow_member_goes() {
         while flush(&mut engine, &mut wire) {}
         match how {
             "lost" => engine.on_lost(b),
-            _ => engine.on_mail(Mail::Leave(b, "r".into()).charged_to(Origin::Shard)),
+            _ => engine.on_mail(leave(b, "r").charged_to(Origin::Shard)),
         }
         while flush(&mut engine, &mut wire) {}
         assert_eq!(logged(&engine), 0, "{how}");
@@ -258,8 +270,9 @@ fn members_that_come_and_go_do_not_keep_a_pass_from_its_end() {
     let (mut first, mut last) = (members[0], members[39]);
     for _ in 0..1000 {
         publish(&mut engine, members[20], "r", "x");
-        engine.on_mail(Mail::Leave(first, "r".into()).charged_to(Origin::Shard));
-        engine.on_mail(Mail::Join(first, "r".into()).charged_to(Origin::Shard));
+        engine.on_mail(leave(first, "r").charged_to(Origin::Shard));
+        let request = join(&engine, first, "r");
+        engine.on_mail(request.charged_to(Origin::Shard));
         std::mem::swap(&mut first, &mut last);
         flush(&mut engine, &mut wire);
     }

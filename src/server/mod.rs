@@ -126,6 +126,7 @@ fn builder(settings: &Settings, shards: usize, limits: Limits, hand_offs: HandOf
         .on_error(|id, fault| match fault {
             Fault::Protocol { code, reason } => debug!(?id, code, reason, "protocol error"),
             Fault::Failed { what, error } => warn!(?id, what, %error, "a handler failed"),
+            Fault::RoomHooksStopped => warn!(?id, "join and leave hooks went too far"),
             Fault::Panicked { what, message } => error!(?id, what, message, "a handler panicked"),
         })
         .on_text(|conn, text| {

@@ -3,9 +3,17 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{clock::unix_ms, mailbox::Address, query::Query};
+use super::{
+    clock::unix_ms,
+    mailbox::{Address, Undelivered},
+    query::{Paged, Part, Query},
+    reply::{JoinError, Reply, of_join},
+};
 use crate::{
-    engine::{ConnInfo, Disconnect, Letter, Mail, Process, ShardEngine, Space, Stats},
+    engine::{
+        ConnInfo, Disconnect, JoinRequest, LeaveRequest, Letter, Mail, Page, Process, ShardEngine,
+        Space, Stats,
+    },
     id::{ClientId, ConnId},
     publication::{Audience, Data, Publication},
 };
@@ -55,7 +63,12 @@ struct Inner {
 /// The engine in the hands of any thread. Cheap to clone.
 ///
 /// What is published through it reaches the shards that have members and no
-/// others. From one thread and into one room the order holds.
+/// others.
+///
+/// What one thread does through handles of one engine happens in that order on
+/// every shard that it concerns: a connection that was made a member hears what is
+/// published next, and one that is sent away still hears what was published before.
+/// [`SendError::Busy`] takes nothing out of that order but the call that got it.
 #[derive(Clone)]
 pub struct Handle(Arc<Inner>);
 
@@ -188,29 +201,50 @@ impl Handle {
     }
 
     /// Makes a connection a member of `room`; if that is refused, the connection
-    /// is told so.
+    /// is told so. What is published behind this call reaches it, whether or not
+    /// anybody waits for the reply.
     ///
     /// # Errors
-    /// [`SendError::Busy`], [`SendError::Ended`] or [`SendError::Unknown`].
-    pub fn join(&self, id: ConnId, room: &str) -> Result<(), SendError> {
-        self.mail_to(id, Mail::Join(id, room.into()))
+    /// At once, and then nothing happens: [`SendError::Busy`], [`SendError::Ended`]
+    /// or [`SendError::Unknown`]. By the reply: [`JoinError`].
+    ///
+    /// ```
+    /// # fn example(handle: &shardcast::Handle, id: shardcast::ConnId)
+    /// #     -> Result<(), Box<dyn std::error::Error>> {
+    /// handle.join(id, "lobby")?; // on its way
+    /// handle.join(id, "hall")?.wait()?; // done
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn join(&self, id: ConnId, room: &str) -> Result<Reply<(), JoinError>, SendError> {
+        let address = self.address_of(id)?;
+        let room = self.0.process.directory.announce(Space::Room, room, id.shard());
+        let (reply, give) = Reply::pair();
+        let answer = Box::new(|joined| give(of_join(joined)));
+        let mail = Mail::Join(Box::new(JoinRequest { id, room, answer }));
+        address.send_from_handle(mail).map_err(why)?;
+        Ok(reply)
     }
 
-    /// Ends a connection's membership in `room`.
+    /// Ends a connection's membership in `room`; what was published before still
+    /// reaches it. The reply says whether there was a membership.
     ///
     /// # Errors
     /// [`SendError::Busy`], [`SendError::Ended`] or [`SendError::Unknown`].
-    pub fn leave(&self, id: ConnId, room: &str) -> Result<(), SendError> {
-        self.mail_to(id, Mail::Leave(id, room.into()))
+    pub fn leave(&self, id: ConnId, room: &str) -> Result<Reply<bool>, SendError> {
+        let (reply, give) = Reply::pair();
+        let answer = Box::new(|was_member| give(Ok(was_member)));
+        let request = LeaveRequest { id, room: room.into(), answer };
+        self.mail_to(id, Mail::Leave(Box::new(request)))?;
+        Ok(reply)
+    }
+
+    fn address_of(&self, id: ConnId) -> Result<&Address, SendError> {
+        self.0.addresses.get(usize::from(id.shard())).ok_or(SendError::Unknown)
     }
 
     fn mail_to(&self, id: ConnId, mail: Mail) -> Result<(), SendError> {
-        let address = self.0.addresses.get(usize::from(id.shard())).ok_or(SendError::Unknown)?;
-        let bytes = mail.bytes();
-        if !address.reserve(bytes) {
-            return Err(SendError::Busy);
-        }
-        address.send_reserved(mail, bytes).map_err(|_| SendError::Ended)
+        self.address_of(id)?.send_from_handle(mail).map_err(why)
     }
 
     /// The connection that clients know by `client`, if it is one of this process.
@@ -238,12 +272,13 @@ impl Handle {
         rooms
     }
 
-    /// The members of `room`.
+    /// The members of `room`. Those who come or go meanwhile may be among them or
+    /// not, as with [`Handle::connections`].
     pub fn members(&self, room: &str) -> Query<Vec<ConnInfo>> {
         let found = self.0.process.directory.find(Space::Room, room);
         let shards = found.map_or(0, |shared| shared.shards());
         let room: Box<str> = room.into();
-        self.ask(shards, Vec::new(), joined, move |shard| shard.members_of(&room))
+        self.page_by_page(shards, move |shard, from| shard.members_of(&room, from))
     }
 
     /// One connection, `None` if it is not open.
@@ -253,8 +288,14 @@ impl Handle {
     }
 
     /// Every open connection.
+    ///
+    /// A shard describes at most
+    /// [`Limits::INFOS_PER_TURN`](crate::engine::Limits::INFOS_PER_TURN) in one turn
+    /// and goes on in its next. A connection that is open all the time is in the
+    /// answer exactly once; one that comes or goes meanwhile is in it once or not at
+    /// all.
     pub fn connections(&self) -> Query<Vec<ConnInfo>> {
-        self.ask(self.0.process.all_shards(), Vec::new(), joined, ShardEngine::infos)
+        self.page_by_page(self.0.process.all_shards(), ShardEngine::infos)
     }
 
     /// What all shards together counted since the start.
@@ -265,6 +306,11 @@ impl Handle {
             a
         };
         self.ask(self.0.process.all_shards(), nothing, sum, ShardEngine::stats)
+    }
+
+    /// Whether no room and no user has members or joins on their way.
+    pub(super) fn knows_nobody(&self) -> bool {
+        self.0.process.directory.is_empty()
     }
 
     fn ask<T: Send + 'static>(
@@ -282,16 +328,28 @@ impl Handle {
             let (sender, question) = (sender.clone(), question.clone());
             let answer = move |engine: &ShardEngine| {
                 // Nobody waits any more: no matter.
-                let _ = sender.try_send(question(engine));
+                let _ = sender.try_send(Part::whole(question(engine)));
             };
             // An undelivered question drops its sender: the query learns of it.
             let mail = Mail::Ask(Box::new(answer));
-            let bytes = mail.bytes();
-            if address.reserve(bytes) {
-                let _ = address.send_reserved(mail, bytes);
-            }
+            let _ = address.send_from_handle(mail);
         }
         Query::new(receiver, shards.count_ones() as usize, nothing, merge)
+    }
+
+    fn page_by_page(
+        &self,
+        shards: u64,
+        page: impl Fn(&ShardEngine, u32) -> Page + Clone + Send + 'static,
+    ) -> Query<Vec<ConnInfo>> {
+        let (answers, receiver) = async_channel::unbounded();
+        for (number, shard) in self.0.addresses.iter().enumerate() {
+            if shards >> number & 1 == 1 {
+                let (shard, answers, page) = (shard.clone(), answers.clone(), page.clone());
+                Paged { shard, answers, page }.ask(0);
+            }
+        }
+        Query::new(receiver, shards.count_ones() as usize, Vec::new(), joined)
     }
 
     /// Begins to shut the engine down: no more connections are accepted, every
@@ -316,3 +374,13 @@ fn joined(mut a: Vec<ConnInfo>, mut b: Vec<ConnInfo>) -> Vec<ConnInfo> {
     a.append(&mut b);
     a
 }
+
+fn why(undelivered: Undelivered) -> SendError {
+    match undelivered {
+        Undelivered::Full => SendError::Busy,
+        Undelivered::Ended => SendError::Ended,
+    }
+}
+
+#[cfg(test)]
+mod tests;

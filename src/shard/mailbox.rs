@@ -44,6 +44,15 @@ struct Bell {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ended;
 
+/// Why a handle's mail was not delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Undelivered {
+    /// More is on its way than handles may have.
+    Full,
+    /// The shard has ended.
+    Ended,
+}
+
 impl Address {
     /// Puts `parcel` in and wakes the shard if it sleeps.
     pub(crate) fn send(&self, parcel: Parcel) -> Result<(), Ended> {
@@ -79,6 +88,15 @@ impl Address {
     /// Sends a handle's mail for which bytes were reserved.
     pub(crate) fn send_reserved(&self, mail: Mail, bytes: u32) -> Result<(), Ended> {
         self.send(Parcel { mail, origin: Origin::Handle, bytes })
+    }
+
+    /// Reserves what `mail` costs and sends it.
+    pub(crate) fn send_from_handle(&self, mail: Mail) -> Result<(), Undelivered> {
+        let bytes = mail.bytes();
+        if !self.reserve(bytes) {
+            return Err(if self.has_ended() { Undelivered::Ended } else { Undelivered::Full });
+        }
+        self.send_reserved(mail, bytes).map_err(|_| Undelivered::Ended)
     }
 
     /// Whether nothing can be reserved now.

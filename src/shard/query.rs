@@ -7,7 +7,10 @@ use std::{
     pin::Pin,
 };
 
-use async_channel::Receiver;
+use async_channel::{Receiver, Sender};
+
+use super::mailbox::Address;
+use crate::engine::{ConnInfo, Mail, Origin, Page, ShardEngine};
 
 thread_local! {
     static ON_SHARD: Cell<bool> = const { Cell::new(false) };
@@ -16,6 +19,11 @@ thread_local! {
 /// Marks this thread as a shard's, where waiting for a shard would never end.
 pub(crate) fn mark_as_shard() {
     ON_SHARD.with(|flag| flag.set(true));
+}
+
+/// Whether this thread may wait for a shard.
+pub(crate) fn may_wait() -> Result<(), QueryError> {
+    if ON_SHARD.with(Cell::get) { Err(QueryError::OnShardThread) } else { Ok(()) }
 }
 
 /// Why a question has no answer.
@@ -39,22 +47,37 @@ impl fmt::Display for QueryError {
 
 impl std::error::Error for QueryError {}
 
+/// What one shard answers, or a part of it.
+#[derive(Debug)]
+pub(crate) struct Part<T> {
+    value: T,
+    /// Nothing more comes from this shard.
+    is_last: bool,
+}
+
+impl<T> Part<T> {
+    /// All that a shard has to say.
+    pub(crate) fn whole(value: T) -> Self {
+        Self { value, is_last: true }
+    }
+}
+
 /// A question that was sent to one or more shards.
 ///
 /// [`Query::wait`] blocks the calling thread; `.await` does not.
 #[must_use = "the answer comes by `wait` or `await`"]
 pub struct Query<T> {
-    receiver: Receiver<T>,
+    receiver: Receiver<Part<T>>,
     expected: usize,
     merge: fn(T, T) -> T,
     nothing: T,
 }
 
 impl<T: Send + 'static> Query<T> {
-    /// `expected` answers will come through `receiver`; `nothing` is the answer
+    /// `expected` shards will answer through `receiver`; `nothing` is the answer
     /// of no shard at all.
     pub(crate) fn new(
-        receiver: Receiver<T>,
+        receiver: Receiver<Part<T>>,
         expected: usize,
         nothing: T,
         merge: fn(T, T) -> T,
@@ -67,16 +90,20 @@ impl<T: Send + 'static> Query<T> {
     /// # Errors
     /// [`QueryError::OnShardThread`] in a handler; [`QueryError::Unanswered`] if
     /// a shard has ended or is overloaded.
-    pub fn wait(self) -> Result<T, QueryError> {
-        if ON_SHARD.with(Cell::get) {
-            return Err(QueryError::OnShardThread);
-        }
-        let mut answer = self.nothing;
-        for _ in 0..self.expected {
+    pub fn wait(mut self) -> Result<T, QueryError> {
+        may_wait()?;
+        while self.expected > 0 {
             let part = self.receiver.recv_blocking().map_err(|_| QueryError::Unanswered)?;
-            answer = (self.merge)(answer, part);
+            self = self.with(part);
         }
-        Ok(answer)
+        Ok(self.nothing)
+    }
+
+    /// The same question when a part of its answer has come.
+    fn with(mut self, part: Part<T>) -> Self {
+        self.expected -= usize::from(part.is_last);
+        self.nothing = (self.merge)(self.nothing, part.value);
+        self
     }
 }
 
@@ -84,17 +111,14 @@ impl<T: Send + 'static> IntoFuture for Query<T> {
     type Output = Result<T, QueryError>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
-    fn into_future(self) -> Self::IntoFuture {
+    fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move {
-            if ON_SHARD.with(Cell::get) {
-                return Err(QueryError::OnShardThread);
-            }
-            let mut answer = self.nothing;
-            for _ in 0..self.expected {
+            may_wait()?;
+            while self.expected > 0 {
                 let part = self.receiver.recv().await.map_err(|_| QueryError::Unanswered)?;
-                answer = (self.merge)(answer, part);
+                self = self.with(part);
             }
-            Ok(answer)
+            Ok(self.nothing)
         })
     }
 }
@@ -104,3 +128,40 @@ impl<T> fmt::Debug for Query<T> {
         f.debug_struct("Query").field("expected", &self.expected).finish_non_exhaustive()
     }
 }
+
+/// A question to one shard that is answered a page in each turn: after a page the
+/// shard puts the question for the next into its own mailbox, behind what waits
+/// there.
+pub(crate) struct Paged<F> {
+    pub(crate) shard: Address,
+    pub(crate) answers: Sender<Part<Vec<ConnInfo>>>,
+    /// The page that begins with a slot.
+    pub(crate) page: F,
+}
+
+impl<F: Fn(&ShardEngine, u32) -> Page + Send + 'static> Paged<F> {
+    /// Asks for the page that begins with the slot `from`, and for all that follow.
+    pub(crate) fn ask(self, from: u32) {
+        let shard = self.shard.clone();
+        let answer = move |engine: &ShardEngine| {
+            let (value, next) = (self.page)(engine, from);
+            let part = Part { value, is_last: next.is_none() };
+            let is_awaited = self.answers.try_send(part).is_ok();
+            if let Some(next) = next
+                && is_awaited
+            {
+                self.ask(next);
+            }
+        };
+        // An undelivered question drops its sender: the query learns of it.
+        let question = Mail::Ask(Box::new(answer));
+        let _ = if from == 0 {
+            shard.send_from_handle(question).is_ok()
+        } else {
+            shard.send(question.charged_to(Origin::Shard)).is_ok()
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;

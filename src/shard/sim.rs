@@ -187,7 +187,7 @@ impl World {
 
     /// Whether every shard keeps nothing of connections, rooms or messages.
     pub fn is_empty(&self) -> bool {
-        self.handle.room_count() == 0 && self.shards.iter().all(|shard| shard.engine.is_empty())
+        self.handle.knows_nobody() && self.shards.iter().all(|shard| shard.engine.is_empty())
     }
 }
 

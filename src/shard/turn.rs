@@ -40,6 +40,8 @@ pub(crate) struct Shard<D: Driver> {
     post: Post,
     hand_off: Option<HandOff<D::Socket>>,
     pub(super) take_in: Option<TakeIn<D::Socket>>,
+    /// Mail that this shard sent itself for its next turn.
+    postponed: Vec<Parcel>,
     /// Something was left over: the next turn does not sleep.
     left_over: bool,
     drain: Drain,
@@ -126,6 +128,7 @@ impl<D: Driver> Shard<D> {
             post,
             hand_off,
             take_in: None,
+            postponed: Vec::new(),
             left_over: false,
             drain: Drain::None,
             process,
@@ -154,7 +157,8 @@ impl<D: Driver> Shard<D> {
         let more_sends = self.flush();
         self.tell_if_quiet();
         let more_resumed = self.engine.has_resumable() && !self.must_hold();
-        self.left_over = more_events || more_timers || more_sends || more_resumed;
+        let more = more_events || more_timers || more_sends || more_resumed;
+        self.left_over = more || !self.postponed.is_empty();
         Ok(())
     }
 
@@ -165,7 +169,10 @@ impl<D: Driver> Shard<D> {
 
     /// Whether a turn would find nothing to do of its own.
     pub(crate) fn is_quiet(&self) -> bool {
-        !self.has_drain_step() && !self.left_over && self.mailbox.len() == 0
+        !self.has_drain_step()
+            && !self.left_over
+            && self.mailbox.len() == 0
+            && self.postponed.is_empty()
     }
 
     /// Lets the next sleep last no longer than `most`.
@@ -211,6 +218,9 @@ impl<D: Driver> Shard<D> {
     fn take_mail(&mut self) -> bool {
         // Seen before the mailbox is looked into: then all mail is there.
         let all_quiet = self.all_are_quiet();
+        for parcel in std::mem::take(&mut self.postponed) {
+            self.on_mail(parcel);
+        }
         // What comes in meanwhile is the next turn's.
         let waiting = self.mailbox.len();
         let most = waiting.min(self.limits.mails);
@@ -285,7 +295,11 @@ impl<D: Driver> Shard<D> {
                     // What was sent here before these bytes were comes first.
                     for _ in 0..self.mailbox.len() {
                         let Some(parcel) = self.mailbox.take() else { break };
-                        adopted.extend(Self::look_at(&mut self.engine, parcel));
+                        if parcel.is_for_another_turn() {
+                            self.postponed.push(parcel);
+                        } else {
+                            adopted.extend(Self::look_at(&mut self.engine, parcel));
+                        }
                     }
                     received += bytes.len();
                     self.engine.on_data(id, bytes);

@@ -145,6 +145,7 @@ impl Journal {
             journal.note(match fault {
                 Fault::Failed { what, error } => format!("{what} failed: {error}"),
                 Fault::Panicked { what, message } => format!("{what} panicked: {message}"),
+                Fault::RoomHooksStopped => "room hooks stopped".to_owned(),
                 Fault::Protocol { code, .. } => format!("protocol {code}"),
             });
         }

@@ -1,15 +1,14 @@
 //! What other threads of the embedding program do through the handle.
 
 use std::{
-    sync::{
-        Arc, OnceLock,
-        mpsc::{channel, sync_channel},
-    },
+    sync::{Arc, OnceLock, mpsc::sync_channel},
     thread,
 };
 
 use serde_json::json;
-use shardcast::{ClientId, ConnId, Data, Engine, Handle, Limits, shard::SendError};
+use shardcast::{
+    ClientId, ConnId, Data, Engine, Handle, JoinError, Limits, dialect::Refusal, shard::SendError,
+};
 
 use super::{
     bed::{Bed, Journal, join, on_shards, within_guard},
@@ -115,6 +114,57 @@ fn any_thread_makes_members_and_ends_connections() {
 }
 
 #[test]
+fn what_one_thread_does_through_a_handle_happens_in_that_order_on_every_shard() {
+    on_shards(|shards| {
+        const ROUNDS: u32 = 1000;
+        let bed = Bed::start(shards, |builder| builder);
+        let mut clients = bed.client_on_each_shard();
+        let ids: Vec<_> = clients.iter().map(|client| bed.id(client)).collect();
+        for round in 0..ROUNDS {
+            // All in turn, and after a while in rooms that others are in.
+            let (id, room) = (ids[round as usize % shards], format!("r{}", round % 100));
+            bed.handle.join(id, &room).unwrap();
+            bed.handle.publish(&room, "in", number(round)).unwrap();
+            bed.handle.leave(id, &room).unwrap();
+            bed.handle.publish(&room, "out", number(round)).unwrap();
+        }
+        for (nth, client) in clients.iter_mut().enumerate() {
+            for round in (0..ROUNDS).filter(|round| *round as usize % shards == nth) {
+                assert_eq!(client.hear("in")["data"], round);
+            }
+            client.hears_nothing();
+        }
+        assert_eq!(bed.handle.room_count(), 0);
+    });
+}
+
+#[test]
+fn a_join_and_a_leave_can_be_waited_for() {
+    on_shards(|shards| {
+        let bed = Bed::start(shards, |builder| builder);
+        let mut clients = bed.client_on_each_shard();
+        for client in &mut clients {
+            let (handle, id) = (bed.handle.clone(), bed.id(client));
+            let done = within_guard(move || {
+                handle.join(id, "r").unwrap().wait().unwrap();
+                assert_eq!(handle.member_count("r"), 1);
+                let refused = handle.join(id, "").unwrap().wait();
+                assert_eq!(refused, Err(JoinError::Refused(Refusal::RoomRequired)));
+                let runtime =
+                    tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+                runtime.block_on(async {
+                    assert_eq!(handle.leave(id, "r").unwrap().await, Ok(true));
+                    assert_eq!(handle.leave(id, "r").unwrap().await, Ok(false));
+                });
+                assert_eq!(handle.room_count(), 0);
+            });
+            done.expect("all is answered");
+            assert_eq!(client.hear_error(), "room name is required");
+        }
+    });
+}
+
+#[test]
 fn a_join_through_the_handle_that_is_refused_is_told_to_the_client() {
     let bed = Bed::start(1, |builder| builder);
     let mut client = bed.client();
@@ -149,8 +199,8 @@ fn an_identity_of_nobody_is_unknown_or_goes_nowhere() {
         for id in [elsewhere, ConnId::new(255, 0, 0)] {
             assert_eq!(bed.handle.send(id, "x", Data::absent()), Err(SendError::Unknown));
             assert_eq!(bed.handle.close(id, 1000, ""), Err(SendError::Unknown));
-            assert_eq!(bed.handle.join(id, "r"), Err(SendError::Unknown));
-            assert_eq!(bed.handle.leave(id, "r"), Err(SendError::Unknown));
+            assert_eq!(bed.handle.join(id, "r").map(drop), Err(SendError::Unknown));
+            assert_eq!(bed.handle.leave(id, "r").map(drop), Err(SendError::Unknown));
             assert_eq!(bed.handle.connection(id).wait(), Ok(None));
         }
         // Another process's.
@@ -270,18 +320,12 @@ fn a_full_window_makes_the_caller_busy_and_never_wait() {
 }
 
 #[test]
-fn a_shutdown_gets_through_while_handles_may_send_no_more() {
+fn a_shutdown_waits_for_no_mailbox_and_gets_through_a_full_one() {
     let (bed, mut client, release) = held(&Journal::default());
     bed.handle.broadcast("first", Data::absent()).unwrap();
-    let (done, is_done) = channel();
     let handle = bed.handle.clone();
-    let asker = thread::spawn(move || {
-        handle.shutdown();
-        let _ = done.send(());
-    });
-    assert!(is_done.try_recv().is_err());
+    within_guard(move || handle.shutdown()).expect("it returns while the shard stands still");
     release.send(()).unwrap();
     client.hear("first");
     assert_eq!(client.closed().0, 1001);
-    asker.join().unwrap();
 }

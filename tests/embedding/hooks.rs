@@ -3,10 +3,14 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use serde_json::json;
-use shardcast::{Data, Disconnect, HandlerError};
+use shardcast::{Conn, Data, Disconnect, HandlerError, Limits};
 
 use super::{
     bed::{Bed, Journal, on_shards},
@@ -404,6 +408,79 @@ fn hooks_that_join_and_leave_in_answer_to_each_other_come_to_an_end() {
     client.subscribe("r");
     client.hears_nothing();
     bed.client().hears_nothing();
+}
+
+/// Two moves, whatever rooms it is in: as an answer to each move that doubles them
+/// at every step.
+fn move_twice(conn: &mut Conn<'_>) {
+    for room in ["a", "b"] {
+        if !conn.leave(room) {
+            // Refused once the connection is closing.
+            let _ = conn.join(room);
+        }
+    }
+}
+
+#[test]
+fn hooks_that_branch_out_are_called_a_bounded_number_of_times_for_each_event() {
+    let journal = Journal::default();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let (on_join, on_leave) = (Arc::clone(&calls), Arc::clone(&calls));
+    let bed = Bed::start(1, |builder| {
+        builder
+            .on_join(move |conn, _| {
+                on_join.fetch_add(1, Ordering::Relaxed);
+                move_twice(conn);
+            })
+            .on_leave(move |conn, _| {
+                on_leave.fetch_add(1, Ordering::Relaxed);
+                move_twice(conn);
+            })
+            .on_error(journal.faults())
+    });
+    let mut client = bed.client();
+    client.say(&json!({"type": "subscribe", "room": "r"}));
+    client.hear("subscribed");
+    client.hears_nothing();
+    let first = calls.swap(0, Ordering::Relaxed);
+    let most = Limits::HOOKED_MOVES_PER_EVENT + 1;
+    assert!((1000..=most).contains(&first), "{first} calls for one message");
+    assert_eq!(journal.lines(), ["room hooks stopped"]);
+    // The next event has its own: here the end of the connection.
+    client.close(1000, "");
+    bed.stop();
+    assert!(calls.load(Ordering::Relaxed) <= most, "{calls:?} calls for one end");
+}
+
+#[test]
+fn every_message_of_a_burst_is_told_to_hooks_that_come_to_an_end() {
+    const ROUNDS: usize = 6000;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let journal = Journal::default();
+    let count = Arc::clone(&calls);
+    let bed = Bed::start(1, |builder| {
+        builder
+            .on_join(move |conn, room| {
+                count.fetch_add(1, Ordering::Relaxed);
+                if room == "r" {
+                    let _ = conn.join("lobby");
+                } else {
+                    conn.leave("r");
+                    conn.leave("lobby");
+                }
+            })
+            .on_error(journal.faults())
+    });
+    let mut client = bed.client();
+    for _ in 0..ROUNDS {
+        client.say(&json!({"type": "subscribe", "room": "r"}));
+    }
+    for _ in 0..ROUNDS {
+        client.hear("subscribed");
+    }
+    client.hears_nothing();
+    assert_eq!(calls.load(Ordering::Relaxed), 2 * ROUNDS);
+    assert!(journal.lines().is_empty(), "{:?}", journal.lines());
 }
 
 #[test]

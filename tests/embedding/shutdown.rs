@@ -175,8 +175,8 @@ fn after_the_end_everything_is_answered_and_nothing_hangs() {
         assert_eq!(handle.send(id, "x", Data::absent()), Err(SendError::Ended));
         assert_eq!(handle.broadcast("x", Data::absent()), Err(SendError::Ended));
         assert_eq!(handle.close(id, 1000, ""), Err(SendError::Ended));
-        assert_eq!(handle.join(id, "r"), Err(SendError::Ended));
-        assert_eq!(handle.leave(id, "r"), Err(SendError::Ended));
+        assert_eq!(handle.join(id, "r").map(drop), Err(SendError::Ended));
+        assert_eq!(handle.leave(id, "r").map(drop), Err(SendError::Ended));
         assert_eq!(handle.conn_id(name), Some(id));
         assert_eq!((handle.room_count(), handle.member_count("r")), (0, 0));
         let answers = within_guard(move || {

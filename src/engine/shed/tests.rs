@@ -12,6 +12,7 @@ use crate::{
     batch::{Sending, Slice},
     dialect::Dialect,
     driver::sim::Rng,
+    engine::tests::{join, leave},
     engine::{
         App, Letter, Limits, Mail, Now, Origin, Outlet, Process, ShardEngine, lag::LogBacklog,
     },
@@ -144,12 +145,13 @@ impl Run {
             80..=84 => {
                 let room = self.rng.below(self.rooms);
                 self.members[index].rooms.insert(room);
-                self.engine.on_mail(Mail::Join(id, ROOMS[room].into()).charged_to(Origin::Shard));
+                let request = join(&self.engine, id, ROOMS[room]);
+                self.engine.on_mail(request.charged_to(Origin::Shard));
             }
             85 => {
                 let room = self.rng.below(self.rooms);
                 self.members[index].rooms.remove(&room);
-                self.engine.on_mail(Mail::Leave(id, ROOMS[room].into()).charged_to(Origin::Shard));
+                self.engine.on_mail(leave(id, ROOMS[room]).charged_to(Origin::Shard));
             }
             86 => {
                 self.members[index].stalled = false;
@@ -269,7 +271,8 @@ fn stalled(policy: SlowPolicy, rooms: usize) -> (ShardEngine, ConnId, Wire) {
     let mut engine = ShardEngine::new(0, process, Arc::new(App::default()), Now::default());
     let id = open(&mut engine);
     for room in 0..rooms {
-        engine.on_mail(Mail::Join(id, room.to_string().into()).charged_to(Origin::Shard));
+        let request = join(&engine, id, &room.to_string());
+        engine.on_mail(request.charged_to(Origin::Shard));
     }
     let wire = Wire { slow: [id].into(), ..Wire::default() };
     (engine, id, wire)
