@@ -8,6 +8,12 @@ use std::{
 
 use shardcast::server::{self, Request, ServerError, Settings};
 
+// Gives back what a burst took, which glibc's allocator does not; its settings are
+// in `.cargo/config.toml`.
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,

@@ -91,7 +91,12 @@ const LAYERS: &[Layer] = &[
         ],
         packages: Packages::All,
     },
-    Layer { name: "main", layers: &["server"], packages: Packages::These(&[]) },
+    Layer {
+        name: "main",
+        layers: &["server"],
+        // The program's allocator is the program's choice.
+        packages: Packages::These(&["tikv_jemallocator"]),
+    },
     // Re-exports.
     Layer {
         name: "lib",
