@@ -116,6 +116,11 @@ impl StampReader {
         Self { first, heads: (first..first + rooms).map(head).collect() }
     }
 
+    /// The number of the first room.
+    pub(crate) fn first(&self) -> usize {
+        self.first
+    }
+
     /// The stamp of a publication to `room`, or what came instead.
     pub(crate) fn stamp(&self, room: usize, payload: &[u8]) -> Result<Stamp, String> {
         let quick = payload.strip_prefix(self.heads[room - self.first].as_slice());
