@@ -23,7 +23,7 @@ mod wire;
 
 pub(crate) use swarm::Swarm;
 pub(crate) use target::Target;
-pub(crate) use wire::Wire;
+pub(crate) use wire::{LATE, Wire};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

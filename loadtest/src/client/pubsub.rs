@@ -32,6 +32,12 @@ pub(crate) fn append_publish(room: usize, stamp: Stamp, size: usize, out: &mut V
     frame::append(frame::TEXT, &text, out);
 }
 
+/// Appends the frame that publishes a single digit.
+pub(crate) fn append_brief(room: usize, out: &mut Vec<u8>) {
+    let text = format!(r#"{{"type":"publish","room":"{}","data":1}}"#, room_name(room));
+    frame::append(frame::TEXT, text.as_bytes(), out);
+}
+
 /// Appends the frame that sends a string of `size` bytes to everyone.
 pub(crate) fn append_broadcast(size: usize, out: &mut Vec<u8>) {
     let text = format!(r#"{{"type":"broadcast","data":"{}"}}"#, "b".repeat(size));

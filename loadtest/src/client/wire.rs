@@ -11,11 +11,25 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+/// What a call that waited in vain is told.
+pub(crate) const LATE: &str = "nothing came in time";
+
 /// A connection whose calls wait, each for at most the time it was opened with.
 #[derive(Debug)]
 pub(crate) struct Wire {
     stream: TcpStream,
     held: Vec<u8>,
+}
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sip {
+    /// How much was read.
+    pub(crate) bytes: usize,
+    /// Messages that it completed.
+    pub(crate) messages: usize,
+    /// The code of the server's Close frame (1005: none given), if it has come.
+    pub(crate) closed: Option<u16>,
 }
 
 impl Wire {
@@ -64,16 +78,22 @@ impl Wire {
         }
     }
 
+    /// From now on reads wait for at most `patience`.
+    pub(crate) fn wait_for(&self, patience: Duration) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(patience))
+    }
+
     /// Sends all of `bytes`.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
-    /// Reads at most `most` bytes and takes whole frames out of what has come.
-    /// Gives the code of a close, if there was one, and how much was read.
-    pub(crate) fn sip(&mut self, most: usize) -> Result<(usize, Option<u16>), Loss> {
-        let count = self.fill(most)?;
+    /// Reads at most `most` bytes once, and takes whole frames out of what has
+    /// come. Pings are answered.
+    pub(crate) fn sip(&mut self, most: usize) -> Result<Sip, Loss> {
+        let bytes = self.fill(most)?;
         let mut at = 0;
+        let mut messages = 0;
         let mut closed = None;
         let mut pong = Vec::new();
         loop {
@@ -87,7 +107,8 @@ impl Wire {
                     closed = Some(code.map_or(1005, u16::from_be_bytes));
                 }
                 Opcode::Ping => frame::append(PONG, frame.payload, &mut pong),
-                Opcode::Text | Opcode::Binary | Opcode::Pong => {}
+                Opcode::Text | Opcode::Binary => messages += 1,
+                Opcode::Pong => {}
             }
             at += used;
         }
@@ -95,13 +116,14 @@ impl Wire {
         if !pong.is_empty() {
             self.send(&pong)?;
         }
-        Ok((count, closed))
+        Ok(Sip { bytes, messages, closed })
     }
 
     /// The bytes of the answer to an HTTP request that ends the connection.
     pub(crate) fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
-        (&mut self.stream).take(RESPONSE_HEAD_BYTES as u64).read_to_end(&mut all)?;
+        let mut answer = (&mut self.stream).take(RESPONSE_HEAD_BYTES as u64);
+        answer.read_to_end(&mut all).map_err(named)?;
         Ok(all)
     }
 
@@ -115,9 +137,17 @@ impl Wire {
         self.held.resize(held + most, 0);
         let read = self.stream.read(&mut self.held[held..]);
         self.held.truncate(held + read.as_ref().copied().unwrap_or(0));
-        match read? {
+        match read.map_err(named)? {
             0 => Err(Loss::Ended),
             count => Ok(count),
         }
+    }
+}
+
+/// A timeout by its own name: the system says that a resource is unavailable.
+fn named(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => io::Error::new(error.kind(), LATE),
+        _ => error,
     }
 }

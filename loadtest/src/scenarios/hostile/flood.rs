@@ -30,6 +30,8 @@ const WAKE: Duration = Duration::from_millis(5);
 pub(super) enum Audience {
     /// The rooms, one after the other.
     Rooms(Range<usize>),
+    /// The same, with the shortest data there is and no stamp.
+    Briefly(Range<usize>),
     /// Everyone.
     Everyone,
 }
@@ -76,7 +78,7 @@ impl Flood {
     ) -> Result<Self> {
         let mut swarm = Swarm::new(target)?;
         let links = seats::open_on(&mut swarm, count, shard)?;
-        if let Audience::Rooms(rooms) = &audience {
+        if let Audience::Rooms(rooms) | Audience::Briefly(rooms) = &audience {
             seats::subscribe(&mut swarm, &links, rooms.clone())?;
         }
         let sent = vec![0; links.len()];
@@ -141,6 +143,10 @@ impl Flood {
             let sequence = self.sent[at];
             match &self.audience {
                 Audience::Everyone => pubsub::append_broadcast(self.size, frames),
+                Audience::Briefly(rooms) => {
+                    let room = rooms.start + sequence as usize % rooms.len();
+                    pubsub::append_brief(room, frames);
+                }
                 Audience::Rooms(rooms) => {
                     let room = rooms.start + sequence as usize % rooms.len();
                     let stamp = Stamp { publisher: at as u8, sequence, due_ns };

@@ -57,8 +57,10 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
     let told = flooded.errors * members as u64;
     findings.none("deliveries lost in silence", crowding.missing.saturating_sub(told));
     findings.none("deliveries out of order or twice", crowding.disordered);
+    // They read all the time; that some are late is the fault of few cores.
     findings.none("members cut without 1013", crowding.losses.count() - crowding.told);
-    findings.figure("members closed with 1013", crowding.told as f64, Unit::Count);
+    let most = (members / 10) as f64;
+    findings.at_most("members closed with 1013", crowding.told as f64, Unit::Count, most);
     tell_flood(&mut findings, &flooded);
     findings.at_most("resident above idle, peak", peak as f64, Unit::Bytes, PEAK_BYTES as f64);
     let (settled, took) = stage.settle(SETTLED_BYTES, SETTLE);

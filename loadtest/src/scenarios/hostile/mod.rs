@@ -9,16 +9,28 @@
 
 mod bystanders;
 mod crowd;
+mod echo_unread;
+mod errors_unread;
 mod findings;
 mod flood;
 mod flood_everyone;
 mod flood_room;
 mod frozen;
+mod full;
+mod hold;
+mod http;
 mod judge;
+mod lossy;
+mod many_rooms;
 pub(crate) mod options;
+mod plain_gets;
 mod probes;
+mod pushers;
 mod seats;
+mod sippers;
 mod stage;
+mod stalled_large;
+mod steady;
 
 use crate::report::Unit;
 use anyhow::{Context, Result};
@@ -78,7 +90,16 @@ fn run_case(plan: &Plan) -> Result<Findings> {
         Case::FloodRoom => flood_room::run(plan),
         Case::FloodEveryone => flood_everyone::run(plan),
         Case::Frozen => frozen::run(plan),
-        _ => anyhow::bail!("not yet"),
+        Case::ManyRooms => many_rooms::run(plan),
+        Case::Lossy => lossy::run(plan),
+        Case::StalledLarge => stalled_large::run(plan),
+        Case::Steady => steady::run(plan),
+        Case::EchoUnread => echo_unread::run(plan),
+        Case::ErrorsUnread => errors_unread::run(plan),
+        Case::Http => http::run(plan),
+        Case::Full => full::run(plan),
+        Case::PlainGets => plain_gets::run(plan),
+        Case::Hold => hold::run(plan),
     }
 }
 
