@@ -28,7 +28,8 @@ const WAKE: Duration = Duration::from_millis(20);
 /// How far an attack has come, for those who take part in it.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Set when the attack has ended: how many messages each publisher sent.
+    /// Set when the attack has ended: how many messages each publisher sent, 0 for
+    /// one that was told by being closed that it is not known which were taken.
     pub(super) sent: OnceLock<Vec<u32>>,
     /// Everything has arrived, or never will.
     pub(super) finished: AtomicBool,
@@ -126,11 +127,11 @@ impl Crowd {
         Ok(self.conclude(0))
     }
 
-    /// What members that were not lost have not got of what was sent.
+    /// What members that were not lost have not got of what was sent. Without
+    /// stamps it may be more, if some publishers were lost.
     fn missing(&self, sent: &[u32]) -> u64 {
-        let all: u64 = sent.iter().map(|count| u64::from(*count)).sum();
         let staying = self.links.iter().filter(|link| !self.ears.lost[**link]);
-        staying.map(|link| all.saturating_sub(self.ears.received[*link])).sum()
+        staying.map(|link| self.ears.missing(*link, sent)).sum()
     }
 
     fn conclude(self, missing: u64) -> Crowding {
@@ -149,6 +150,17 @@ impl Crowd {
 }
 
 impl Ears {
+    fn missing(&self, link: usize, sent: &[u32]) -> u64 {
+        if self.reader.is_none() {
+            let all: u64 = sent.iter().map(|count| u64::from(*count)).sum();
+            return all.saturating_sub(self.received[link]);
+        }
+        let rest = |(publisher, sent): (usize, &u32)| {
+            u64::from(sent.saturating_sub(self.ledger.passed(link, publisher)))
+        };
+        self.gaps(link) + sent.iter().enumerate().map(rest).sum::<u64>()
+    }
+
     fn gaps(&self, link: usize) -> u64 {
         let passed: u64 = self.ledger.passed_in_all(link);
         if self.reader.is_some() { passed.saturating_sub(self.received[link]) } else { 0 }

@@ -22,7 +22,7 @@ const SHAPES: [(u32, usize); 3] = [(10_000, 1_024), (100, 65_536), (20, 400_000)
 const PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = Findings::new(&plan.name());
+    let mut findings = plan.findings();
     let clients = plan.connections(8, 3);
     findings.note(format!("{clients} clients for each shape"));
     let stage = Stage::start(plan, &[])?;
@@ -52,14 +52,15 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
                 break;
             }
         }
-        let what = |what: &str| format!("{count} x {size} B: {what}");
-        findings.figure(&what("echoes"), seen as f64, Unit::Count);
-        findings.none(&what("echoes missing"), due - echoes.count());
-        findings.none(&what("echoes wrong"), echoes.wrong);
-        findings.none(&what("clients closed"), echoes.losses.count());
+        findings.group(&format!("{count} x {size} B"));
+        findings.figure("echoes", seen as f64, Unit::Count);
+        findings.none("echoes missing", due - echoes.count());
+        findings.none("echoes wrong", echoes.wrong);
+        findings.none("clients closed", echoes.losses.count());
         if echoes.losses.count() > 0 {
-            findings.note(what(&echoes.losses.to_string()));
+            findings.note(echoes.losses.to_string());
         }
+        findings.group("");
     }
     let peak = stage.grown().1 as f64;
     findings.figure("resident above idle, peak", peak, Unit::Bytes);

@@ -21,7 +21,7 @@ const FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = Findings::new(&plan.name());
+    let mut findings = plan.findings();
     let stage = Stage::start(plan, &[])?;
     let clients = plan.connections(500, 60);
     let mut pushers = Pushers::default();

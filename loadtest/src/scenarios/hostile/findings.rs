@@ -33,24 +33,38 @@ impl Line {
 #[derive(Clone, Debug)]
 pub(crate) struct Findings {
     case: String,
+    /// The server that it was found with.
+    server: String,
+    /// Precedes the names of figures.
+    group: String,
     lines: Vec<Line>,
     notes: Vec<String>,
 }
 
 impl Findings {
-    /// None yet for `case`.
-    pub(super) fn new(case: &str) -> Self {
-        Self { case: case.to_owned(), lines: Vec::new(), notes: Vec::new() }
+    /// None yet for `case`, of a server called `server`.
+    pub(super) fn new(case: String, server: String) -> Self {
+        Self { case, server, group: String::new(), lines: Vec::new(), notes: Vec::new() }
+    }
+
+    /// Puts `name` before what is added from now on, if it is not empty.
+    pub(super) fn group(&mut self, name: &str) {
+        self.group = if name.is_empty() { String::new() } else { format!("{name}: ") };
     }
 
     /// Adds a figure that is only told.
     pub(super) fn figure(&mut self, what: &str, value: f64, unit: Unit) {
-        self.lines.push(Line { what: what.to_owned(), value, unit, bar: None });
+        self.add(what, value, unit, None);
     }
 
     /// Adds a figure that must be at most `bar`.
     pub(super) fn at_most(&mut self, what: &str, value: f64, unit: Unit, bar: f64) {
-        self.lines.push(Line { what: what.to_owned(), value, unit, bar: Some(bar) });
+        self.add(what, value, unit, Some(bar));
+    }
+
+    fn add(&mut self, what: &str, value: f64, unit: Unit, bar: Option<f64>) {
+        let what = format!("{}{what}", self.group);
+        self.lines.push(Line { what, value, unit, bar });
     }
 
     /// Adds a number of things that must not be.
@@ -58,15 +72,19 @@ impl Findings {
         self.at_most(what, count as f64, Unit::Count, 0.0);
     }
 
-    /// Adds a percentile that must be at most `bar_ms`.
+    /// Adds a percentile that must be at most `bar_ms`, if there is one.
     pub(super) fn percentile(&mut self, what: &str, latency: &Latency, of: f64, bar_ms: f64) {
+        if latency.histogram().is_empty() {
+            return;
+        }
         let value = latency.histogram().value_at_percentile(of);
         self.at_most(what, value as f64, Unit::Nanoseconds, bar_ms * 1e6);
     }
 
     /// Adds a line of text.
     pub(super) fn note(&mut self, text: impl Into<String>) {
-        self.notes.push(text.into());
+        let text: String = text.into();
+        self.notes.push(format!("{}{text}", self.group));
     }
 
     /// Adds the first of the reasons why something failed.
@@ -111,7 +129,7 @@ impl Findings {
 
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\n{}", self.case)?;
+        writeln!(f, "\n{}  ({})", self.case, self.server)?;
         for line in &self.lines {
             let value = value_text(line.value, line.unit);
             write!(f, "  {:<46} {value:>14}", line.what)?;
@@ -136,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_is_missed_is_told_and_leads_the_summary() {
-        let mut findings = Findings::new("case");
+        let mut findings = Findings::new("case".to_owned(), "server".to_owned());
         findings.figure("messages sent", 1e9, Unit::Count);
         findings.at_most("resident", 900.0, Unit::Bytes, 1_000.0);
         assert!(findings.is_met());

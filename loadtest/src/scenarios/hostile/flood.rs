@@ -118,8 +118,10 @@ impl Flood {
             self.swarm.turn(now_ns() + nanoseconds(WAKE), &mut self.ears)?;
         }
         let unread = self.unread();
+        let taken = self.links.iter().zip(&self.sent);
+        let taken = taken.map(|(link, sent)| if self.swarm.is_open(*link) { *sent } else { 0 });
         // Nobody else sets it.
-        let _ = progress.sent.set(self.sent.clone());
+        let _ = progress.sent.set(taken.collect());
         while !progress.finished.load(Ordering::Relaxed) {
             self.swarm.turn(now_ns() + nanoseconds(WAKE), &mut self.ears)?;
         }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 const FLAGS: [&str; 4] = ["--ping-interval", "1s", "--pong-timeout", "3s"];
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = Findings::new(&plan.name());
+    let mut findings = plan.findings();
     let stage = Stage::start(plan, &FLAGS)?;
     let members = plan.connections(900, 300);
     let flooders = usize::from(plan.options.flooders);

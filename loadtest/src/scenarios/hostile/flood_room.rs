@@ -21,7 +21,7 @@ const SETTLED_BYTES: u64 = 64 << 20;
 const SETTLE: Duration = Duration::from_secs(30);
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = Findings::new(&plan.name());
+    let mut findings = plan.findings();
     let stage = Stage::start(plan, &[])?;
     let (mine, others) = if plan.options.shards > 1 { (Some(0), Some(1)) } else { (None, None) };
     let flooders = usize::from(plan.options.flooders);

@@ -20,7 +20,7 @@ const FLAGS: [&str; 4] = ["--ping-interval", "1s", "--pong-timeout", "2s"];
 const PAUSE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = Findings::new(&plan.name());
+    let mut findings = plan.findings();
     let stage = Stage::start(plan, &FLAGS)?;
     let members = plan.connections(1_000, 200);
     let crowd = Crowd::open(stage.target(), members, None, attack_room(), None)?;

@@ -30,7 +30,7 @@ const FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const TOLD_MS: f64 = 1_000.0;
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = Findings::new(&plan.name());
+    let mut findings = plan.findings();
     let stage = Stage::start_limited(plan, &[], Some(DESCRIPTORS))?;
     let watch = stage.watch(plan, false)?;
     let mut swarm = Swarm::new(stage.target())?;

@@ -20,7 +20,7 @@ const RATE: usize = 8_000_000;
 const SOCKET: usize = 64 * 1024;
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = Findings::new(&plan.name());
+    let mut findings = plan.findings();
     let stage = Stage::start(plan, &[])?;
     let room = attack_room();
     let sipper = Sipper::open(stage.target(), room.start, RATE, SOCKET)?;

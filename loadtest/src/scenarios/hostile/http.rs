@@ -23,7 +23,7 @@ const KEPT: usize = 1_100;
 const PIPELINED: usize = 1_024;
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = Findings::new(&plan.name());
+    let mut findings = plan.findings();
     for (what, count) in [("kept open", KEPT), ("never read", PIPELINED)] {
         let stage = Stage::start(plan, &[])?;
         let count = plan.connections(count, count);
@@ -48,9 +48,11 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
             findings.figure("bytes that the server took", taken as f64, Unit::Bytes);
             findings.figure("connections closed", closed as f64, Unit::Count);
         }
+        findings.group(what);
         judge::strangers(&mut findings, &observed);
         judge::newcomers(&mut findings, &observed);
         judge::health(&mut findings, &observed);
+        findings.group("");
     }
     Ok(findings)
 }

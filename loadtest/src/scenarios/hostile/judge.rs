@@ -14,6 +14,9 @@ const NEWCOMER_MS: f64 = 1_000.0;
 /// A probe of the health, each; half of them within a tenth of it.
 const HEALTH_MS: f64 = 1_000.0;
 
+/// Behind its own plan by so much, what the client measures is its own.
+const LATE_NS: u64 = 25_000_000;
+
 /// Holds what was observed against all of them.
 pub(super) fn all(findings: &mut Findings, observed: &Observed) {
     strangers(findings, observed);
@@ -22,6 +25,9 @@ pub(super) fn all(findings: &mut Findings, observed: &Observed) {
     health(findings, observed);
     let lag = observed.heard.lag.histogram().value_at_percentile(99.0);
     findings.figure("this client behind its plan, p99", lag as f64, Unit::Nanoseconds);
+    if lag > LATE_NS {
+        findings.note("this client was late itself: the times of others say little");
+    }
 }
 
 /// Those that ping.

@@ -28,7 +28,7 @@ const PING_MS: f64 = 100.0;
 pub(super) const SMALL_SOCKET: usize = 4 * 1024;
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = Findings::new(&plan.name());
+    let mut findings = plan.findings();
     let stalled = plan.connections(1_000, 200);
     findings.note(format!("{stalled} stalled in {ROOMS} rooms each, {QUEUE_BYTES} queue bytes"));
     for policy in POLICIES {
@@ -63,12 +63,13 @@ fn phase(plan: &Plan, policy: &str, stalled: usize, findings: &mut Findings) -> 
     let flooded = join(flooding)??;
     drop(swarm);
 
-    let what = |what: &str| format!("{policy}: {what}");
-    findings.figure(&what("messages sent"), flooded.sent as f64, Unit::Count);
-    findings.percentile(&what("stranger's ping, p99"), &observed.heard.pongs, 99.0, PING_MS);
-    findings.none(&what("strangers closed"), observed.heard.losses.count());
+    findings.group(policy);
+    findings.figure("messages sent", flooded.sent as f64, Unit::Count);
+    findings.percentile("stranger's ping, p99", &observed.heard.pongs, 99.0, PING_MS);
+    findings.none("strangers closed", observed.heard.losses.count());
     let each = stage.grown().1 as f64 / stalled as f64;
     let bar = QUEUE_BYTES as f64 * FACTOR;
-    findings.at_most(&what("resident per stalled client"), each, Unit::Bytes, bar);
+    findings.at_most("resident per stalled client", each, Unit::Bytes, bar);
+    findings.group("");
     Ok(())
 }

@@ -26,7 +26,7 @@ const FACTOR: f64 = 3.0;
 const LEAST_NS: f64 = 20e6;
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = Findings::new(&plan.name());
+    let mut findings = plan.findings();
     let readers = plan.connections(300, 100);
     findings.note(format!("{readers} readers, 1 and {ROOMS} rooms"));
     let one = phase(plan, readers, 1, &mut findings)?;
@@ -61,10 +61,11 @@ fn phase(plan: &Plan, readers: usize, rooms: usize, findings: &mut Findings) -> 
     let crowding = join(reading)??;
     let flooded = join(flooding)??;
     let observed = watch.end()?;
-    let what = |what: &str| format!("{rooms} rooms: {what}");
-    findings.figure(&what("messages sent"), flooded.sent as f64, Unit::Count);
-    findings.figure(&what("deliveries"), crowding.delivered as f64, Unit::Count);
-    findings.none(&what("deliveries lost in silence"), crowding.missing);
-    findings.none(&what("readers closed"), crowding.losses.count());
+    findings.group(&format!("{rooms} rooms"));
+    findings.figure("messages sent", flooded.sent as f64, Unit::Count);
+    findings.figure("deliveries", crowding.delivered as f64, Unit::Count);
+    findings.none("deliveries lost in silence", crowding.missing);
+    findings.none("readers closed", crowding.losses.count());
+    findings.group("");
     Ok(observed)
 }

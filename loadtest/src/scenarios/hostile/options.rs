@@ -1,6 +1,7 @@
 //! What `loadtest hostile` can be asked for: the cases and the numbers that
 //! make them larger or smaller.
 
+use super::findings::Findings;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -126,6 +127,13 @@ impl Plan {
     /// Bytes of a message, `default` if none were asked for.
     pub(super) fn size(&self, default: usize) -> usize {
         self.options.size.map_or(default, |size| size as usize)
+    }
+
+    /// Nothing found yet.
+    pub(super) fn findings(&self) -> Findings {
+        let driver = self.options.driver.as_deref().unwrap_or("auto");
+        let shards = self.options.shards;
+        Findings::new(self.name(), format!("driver {driver}, shards {shards}"))
     }
 
     /// What the case is called on the command line.

@@ -24,7 +24,7 @@ const FACTOR: f64 = 3.0;
 const LEAST_NS: f64 = 5e6;
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = Findings::new(&plan.name());
+    let mut findings = plan.findings();
     let stage = Stage::start(plan, &[])?;
     let count = plan.connections(2_000, 1_000);
     let duration = plan.duration(5);

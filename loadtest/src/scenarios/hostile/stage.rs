@@ -145,6 +145,12 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.gauge.ended.store(true, Ordering::Relaxed);
+        if let Some(status) = self.server.exited() {
+            eprintln!("the server ended during the case ({status})");
+            for line in self.log.first() {
+                eprintln!("  {line}");
+            }
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 const READERS: usize = 5;
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = Findings::new(&plan.name());
+    let mut findings = plan.findings();
     let stage = Stage::start(plan, &[])?;
     let target = stage.target();
     let stalled = plan.connections(500, 100);

@@ -20,7 +20,7 @@ use std::time::Instant;
 const MESSAGE: usize = 1_000;
 
 /// The backlog at the beginning: more than a socket takes by the usual limit of
-/// 4 MiB (tcp_wmem), less than the queue.
+/// 4 MiB (`tcp_wmem`), less than the queue.
 const BACKLOG: usize = 6 << 20;
 
 /// The receive buffer of a member, so that its reading shows at the server.
@@ -46,7 +46,7 @@ const STAYING: [Room; 2] = [
 const OVERRUN: [Room; 1] = [Room { read: 100_000, published: 1_500_000, backlog: 0 }];
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = Findings::new(&plan.name());
+    let mut findings = plan.findings();
     // Long enough that nothing but progress keeps a slow member.
     let duration = plan.duration(15);
     let timeout = (duration.as_secs() / 3).max(1);
