@@ -108,7 +108,7 @@ fn stalled_readers_of_large_messages_close_nobody_who_reads() {
 
 #[test]
 fn a_slow_but_steady_reader_stays_and_an_overrun_one_is_told() {
-    let text = hostile("steady --seconds 9");
+    let text = hostile("steady --seconds 6");
     assert_kept(&text, &["20000 B/s: not there to the end", "100000 B/s: not there to the end"]);
     assert_kept(&text, &["overrun: not closed with 1013"]);
 }

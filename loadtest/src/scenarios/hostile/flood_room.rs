@@ -23,7 +23,7 @@ const SETTLE: Duration = Duration::from_secs(30);
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
     let mut findings = plan.findings();
     let stage = Stage::start(plan, &[])?;
-    let (mine, others) = if plan.options.shards > 1 { (Some(0), Some(1)) } else { (None, None) };
+    let (mine, others) = if plan.shards() > 1 { (Some(0), Some(1)) } else { (None, None) };
     let flooders = usize::from(plan.options.flooders);
     let members = plan.connections(200, 100);
     let size = plan.size(100);

@@ -33,7 +33,7 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
     let window = Window::begin(Some(stage.pid));
     let sipping = {
         let end = end.clone();
-        beside(move || sipper.run(&end, false))
+        beside(move || sipper.run(&end))
     };
     let flooding = {
         let (progress, end) = (Arc::clone(&progress), end.clone());

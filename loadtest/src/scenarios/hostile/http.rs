@@ -44,11 +44,11 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
         let (taken, closed) = pushers.run(&stage.end_after(plan.duration(5)));
         let observed = watch.end()?;
         findings.note(format!("{count} connections, {what}"));
+        findings.group(what);
         if what == "never read" {
             findings.figure("bytes that the server took", taken as f64, Unit::Bytes);
             findings.figure("connections closed", closed as f64, Unit::Count);
         }
-        findings.group(what);
         judge::strangers(&mut findings, &observed);
         judge::newcomers(&mut findings, &observed);
         judge::health(&mut findings, &observed);

@@ -59,9 +59,9 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) driver: Option<String>,
 
-    /// Shards of the server to start [default: 2]
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
-    pub(crate) shards: u8,
+    /// Shards of the server to start [default: 2; plain-gets: 1]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
+    shards: Option<u8>,
 
     /// Seconds of attack [default: by case, 3 to 15; all: 3]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -124,6 +124,12 @@ impl Plan {
         self.options.connections.map_or(default, |connections| connections as usize)
     }
 
+    /// Shards of the server: two wherever what is between them matters. Plain
+    /// requests are the more at once for one.
+    pub(super) fn shards(&self) -> u8 {
+        self.options.shards.unwrap_or(if self.case == Case::PlainGets { 1 } else { 2 })
+    }
+
     /// Bytes of a message, `default` if none were asked for.
     pub(super) fn size(&self, default: usize) -> usize {
         self.options.size.map_or(default, |size| size as usize)
@@ -132,7 +138,7 @@ impl Plan {
     /// Nothing found yet.
     pub(super) fn findings(&self) -> Findings {
         let driver = self.options.driver.as_deref().unwrap_or("auto");
-        let shards = self.options.shards;
+        let shards = self.shards();
         Findings::new(self.name(), format!("driver {driver}, shards {shards}"))
     }
 

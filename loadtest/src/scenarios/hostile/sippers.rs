@@ -16,6 +16,9 @@ const FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
 /// A message to a member that reads comes sooner than this, or there is none.
 const PATIENCE: Duration = Duration::from_millis(20);
 
+/// With nothing more for so long, all has been read.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// How long the last of what was sent may take, once it is read at full speed.
 const REST: Duration = Duration::from_secs(15);
 
@@ -61,9 +64,10 @@ impl Sipper {
         Ok(Self { wire, rate })
     }
 
-    /// Reads at its rate until `end`; then all that is left as fast as it can,
-    /// if `to_the_end`. Gives how it ended, and the bytes read until `end`.
-    pub(super) fn run(mut self, end: &End, to_the_end: bool) -> (Ending, u64) {
+    /// Reads at its rate until `end`; then all that is left as fast as it can: a
+    /// connection that the server has ended looks alive until then, because the
+    /// kernel goes on sending. Gives how it ended, and the bytes read until `end`.
+    pub(super) fn run(mut self, end: &End) -> (Ending, u64) {
         let begun = Instant::now();
         let mut read = 0;
         let mut turn = 0;
@@ -85,15 +89,16 @@ impl Sipper {
             let next = begun + SIP * turn;
             thread::sleep(next.saturating_duration_since(Instant::now()));
         }
-        let ending = if to_the_end { self.rest() } else { Ending::Stayed };
-        (ending, read)
+        (self.rest(), read)
     }
 
     fn rest(mut self) -> Ending {
         let begun = Instant::now();
-        while begun.elapsed() < REST {
+        let mut heard = begun;
+        while begun.elapsed() < REST && heard.elapsed() < QUIET {
             match self.wire.sip(64 * 1024) {
                 Ok(sip) => {
+                    heard = Instant::now();
                     if let Some(code) = sip.closed {
                         return Ending::Closed(code);
                     }

@@ -61,7 +61,7 @@ impl Stage {
         descriptors: Option<u64>,
     ) -> Result<Self> {
         let options = &plan.options;
-        let shards = options.shards.to_string();
+        let shards = plan.shards().to_string();
         let mut all = vec!["--shards", &shards, "--log", "warn"];
         if let Some(driver) = &options.driver {
             all.extend(["--driver", driver]);

@@ -14,7 +14,7 @@ use crate::clock::now_ns;
 use crate::report::Unit;
 use crate::stamp::Stamp;
 use anyhow::Result;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Bytes of a message.
 const MESSAGE: usize = 1_000;
@@ -25,6 +25,9 @@ const BACKLOG: usize = 6 << 20;
 
 /// The receive buffer of a member, so that its reading shows at the server.
 const SOCKET: usize = 16 * 1024;
+
+/// A shorter run shows nothing.
+const LEAST: Duration = Duration::from_secs(6);
 
 /// How often a room is published to.
 const STEP_NS: u64 = 50_000_000;
@@ -48,14 +51,14 @@ const OVERRUN: [Room; 1] = [Room { read: 100_000, published: 1_500_000, backlog:
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
     let mut findings = plan.findings();
     // Long enough that nothing but progress keeps a slow member.
-    let duration = plan.duration(15);
+    let duration = plan.duration(15).max(LEAST);
     let timeout = (duration.as_secs() / 3).max(1);
     let write_timeout = format!("{timeout}s");
     findings.note(format!("{} s, write timeout {write_timeout}", duration.as_secs()));
 
     let flags = ["--write-timeout", &write_timeout, "--queue-bytes", "12m"];
     let stage = Stage::start(plan, &flags)?;
-    let endings = play(plan, &stage, &STAYING, false)?;
+    let endings = play(duration, &stage, &STAYING)?;
     drop(stage);
     for (room, (ending, read)) in STAYING.iter().zip(endings) {
         let what = format!("{} B/s: ", room.read);
@@ -69,7 +72,7 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
     let flags = ["--write-timeout", &write_timeout, "--queue-bytes", "256k"];
     let flags = [&flags[..], &["--close-timeout", "30s"]].concat();
     let stage = Stage::start(plan, &flags)?;
-    let endings = play(plan, &stage, &OVERRUN, true)?;
+    let endings = play(duration, &stage, &OVERRUN)?;
     for (ending, _) in endings {
         let told = ending == Ending::Closed(TRY_AGAIN_LATER);
         findings.none("overrun: not closed with 1013", u64::from(!told));
@@ -79,15 +82,10 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
 }
 
 /// Lets one member of each of `rooms` read, and publishes to them.
-fn play(
-    plan: &Plan,
-    stage: &Stage,
-    rooms: &[Room],
-    to_the_end: bool,
-) -> Result<Vec<(Ending, u64)>> {
+fn play(duration: Duration, stage: &Stage, rooms: &[Room]) -> Result<Vec<(Ending, u64)>> {
     let open = |(at, room): (usize, &Room)| Sipper::open(stage.target(), at, room.read, SOCKET);
     let sippers = rooms.iter().enumerate().map(open).collect::<Result<Vec<_>>>()?;
-    let end = stage.end_after(plan.duration(15));
+    let end = stage.end_after(duration);
     let publisher = Publisher::open(stage.target(), rooms)?;
     let publishing = {
         let end = end.clone();
@@ -95,7 +93,7 @@ fn play(
     };
     let sipping = sippers.into_iter().map(|sipper| {
         let end = end.clone();
-        beside(move || sipper.run(&end, to_the_end))
+        beside(move || sipper.run(&end))
     });
     let sipping: Vec<_> = sipping.collect();
     let endings = sipping.into_iter().map(join).collect::<Result<_>>()?;
