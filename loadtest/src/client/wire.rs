@@ -88,10 +88,12 @@ impl Wire {
         self.stream.write_all(bytes)
     }
 
-    /// Reads at most `most` bytes once, and takes whole frames out of what has
-    /// come. Pings are answered.
+    /// Reads at most `most` bytes once, unless a whole frame came with the answer
+    /// to the upgrade, and takes whole frames out of what has come. Pings are
+    /// answered.
     pub(crate) fn sip(&mut self, most: usize) -> Result<Sip, Loss> {
-        let bytes = self.fill(most)?;
+        let has_frame = matches!(next_frame(&self.held), Ok(Some(_)));
+        let bytes = if has_frame { 0 } else { self.fill(most)? };
         let mut at = 0;
         let mut messages = 0;
         let mut closed = None;

@@ -42,7 +42,7 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
     });
     let ((taken, closed), pushers) = join(pushing)?;
     let observed = watch.end()?;
-    let each = stage.grown().1 as f64 / clients as f64;
+    let each = stage.peak_each(clients);
     drop(pushers);
 
     findings.note(format!("{clients} clients, half with empty frames, half with invalid JSON"));

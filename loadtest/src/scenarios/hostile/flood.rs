@@ -23,6 +23,9 @@ const MESSAGES: u32 = (1 << 24) - 1;
 /// How long the server may take to read what was sent until the end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long the rest may take to arrive everywhere.
+const FINISH: Duration = Duration::from_secs(60);
+
 const WAKE: Duration = Duration::from_millis(5);
 
 /// Whom the messages are for.
@@ -93,6 +96,28 @@ impl Flood {
     /// Floods until `end` or until all was sent, tells `progress` what was sent
     /// and reads on until that is finished.
     pub(super) fn run(mut self, end: &End, progress: &Progress) -> Result<Flooded> {
+        let pushed = self.push(end);
+        let taken = self.links.iter().zip(&self.sent);
+        let taken = taken.map(|(link, sent)| if self.swarm.is_open(*link) { *sent } else { 0 });
+        // Nobody else sets it. Whatever failed, others wait for it.
+        let _ = progress.sent.set(taken.collect());
+        let unread = pushed?;
+        let end_ns = now_ns() + nanoseconds(FINISH);
+        while !progress.finished.load(Ordering::Relaxed) && now_ns() < end_ns {
+            self.swarm.turn(now_ns() + nanoseconds(WAKE), &mut self.ears)?;
+        }
+        Ok(Flooded {
+            sent: self.sent.iter().map(|count| u64::from(*count)).sum(),
+            unread,
+            errors: self.ears.errors,
+            first_error: self.ears.first_error,
+            losses: self.ears.losses,
+        })
+    }
+
+    /// Floods until `end`, and waits until the server has taken it. Gives the
+    /// bytes that it has not.
+    fn push(&mut self, end: &End) -> Result<u64> {
         let mut frames = Vec::new();
         while !end.is_reached() {
             let mut busy = false;
@@ -117,21 +142,7 @@ impl Flood {
         while self.unread() > 0 && now_ns() < patience_ns {
             self.swarm.turn(now_ns() + nanoseconds(WAKE), &mut self.ears)?;
         }
-        let unread = self.unread();
-        let taken = self.links.iter().zip(&self.sent);
-        let taken = taken.map(|(link, sent)| if self.swarm.is_open(*link) { *sent } else { 0 });
-        // Nobody else sets it.
-        let _ = progress.sent.set(taken.collect());
-        while !progress.finished.load(Ordering::Relaxed) {
-            self.swarm.turn(now_ns() + nanoseconds(WAKE), &mut self.ears)?;
-        }
-        Ok(Flooded {
-            sent: self.sent.iter().map(|count| u64::from(*count)).sum(),
-            unread,
-            errors: self.ears.errors,
-            first_error: self.ears.first_error,
-            losses: self.ears.losses,
-        })
+        Ok(self.unread())
     }
 
     fn unread(&self) -> u64 {

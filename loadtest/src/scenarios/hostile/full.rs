@@ -6,19 +6,23 @@ use super::crowd::TRY_AGAIN_LATER;
 use super::findings::Findings;
 use super::judge;
 use super::options::Plan;
+use super::seats::Deaf;
 use super::stage::Stage;
 use crate::client::opening::{Until, open};
 use crate::client::{Swarm, Target, Wire};
-use crate::clock::now_ns;
+use crate::clock::{nanoseconds, now_ns};
 use crate::measure::Latency;
 use crate::report::Unit;
 use anyhow::Result;
 use std::net::Ipv4Addr;
-use std::thread;
 use std::time::Duration;
 
 /// The limit of open files that many systems have for a service.
 const DESCRIPTORS: u64 = 1_024;
+
+/// Connections opened at a time: few enough that those who are told too much do
+/// not take the descriptors that telling needs.
+const STEP: usize = 16;
 
 /// From one further client to the next.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -34,7 +38,7 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
     let stage = Stage::start_limited(plan, &[], Some(DESCRIPTORS))?;
     let watch = stage.watch(plan, false)?;
     let mut swarm = Swarm::new(stage.target())?;
-    let opened = open(&mut swarm, DESCRIPTORS as usize + 76, Until::Greeted)?;
+    let open_count = fill(&mut swarm)?;
     let mut silent = Vec::new();
     for _ in 0..plan.connections(300, 300) {
         // One that cannot connect is one fewer.
@@ -50,7 +54,10 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
             Ok(took_ns) => told.record(took_ns),
             Err(why) => untold.push(why),
         }
-        thread::sleep(INTERVAL);
+        let next_ns = now_ns() + nanoseconds(INTERVAL);
+        while now_ns() < next_ns {
+            swarm.turn(next_ns, &mut Deaf)?;
+        }
     }
     let seconds = (now_ns() - begun_ns) as f64 / 1e9;
     let lines = stage.log.count() - logged;
@@ -58,7 +65,7 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
     drop(swarm);
 
     findings.note(format!("{DESCRIPTORS} descriptors, {} silent surplus clients", silent.len()));
-    findings.figure("connections open", opened.count as f64, Unit::Count);
+    findings.figure("connections open", open_count as f64, Unit::Count);
     findings.none("further clients not told 1013", untold.len() as u64);
     findings.percentile("further clients: told after, slowest", &told, 100.0, TOLD_MS);
     findings.note_first("a further client", &untold);
@@ -67,6 +74,26 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
     judge::strangers(&mut findings, &observed);
     judge::health(&mut findings, &observed);
     Ok(findings)
+}
+
+/// Opens connections until the server has told one that it is full, and lets
+/// those that were told go.
+fn fill(swarm: &mut Swarm) -> Result<usize> {
+    let mut count = 0;
+    while count < DESCRIPTORS as usize {
+        let Ok(opened) = open(swarm, STEP, Until::Greeted) else {
+            break;
+        };
+        count += opened.count;
+        if opened.losses.count() > 0 {
+            break;
+        }
+    }
+    let end_ns = now_ns() + nanoseconds(INTERVAL);
+    while now_ns() < end_ns {
+        swarm.turn(end_ns, &mut Deaf)?;
+    }
+    Ok(count)
 }
 
 /// Comes in and waits for the Close frame. Gives the time it took.

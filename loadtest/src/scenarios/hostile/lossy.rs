@@ -67,7 +67,7 @@ fn phase(plan: &Plan, policy: &str, stalled: usize, findings: &mut Findings) -> 
     findings.figure("messages sent", flooded.sent as f64, Unit::Count);
     findings.percentile("stranger's ping, p99", &observed.heard.pongs, 99.0, PING_MS);
     findings.none("strangers closed", observed.heard.losses.count());
-    let each = stage.grown().1 as f64 / stalled as f64;
+    let each = stage.peak_each(stalled);
     let bar = QUEUE_BYTES as f64 * FACTOR;
     findings.at_most("resident per stalled client", each, Unit::Bytes, bar);
     findings.group("");

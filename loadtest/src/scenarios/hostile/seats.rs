@@ -85,3 +85,12 @@ impl Traffic for Seating {
         self.losses.add(&loss);
     }
 }
+
+/// Reads and does nothing with it.
+pub(super) struct Deaf;
+
+impl Traffic for Deaf {
+    fn on_message(&mut self, _link: usize, _message: Message<'_>, _reply: &mut Vec<u8>) {}
+
+    fn on_loss(&mut self, _link: usize, _loss: Loss) {}
+}

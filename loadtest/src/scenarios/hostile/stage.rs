@@ -22,6 +22,10 @@ const SAMPLE: Duration = Duration::from_millis(20);
 /// and the machine is shared.
 const EXCESS_BYTES: u64 = 1 << 30;
 
+/// What a busy server keeps whoever its clients are: receive buffers, mailboxes,
+/// what an allocator does not give back.
+const OWN_BYTES: u64 = 8 << 20;
+
 /// Lower priority of those that attack: on few cores a stranger that waits for
 /// a processor must not count as one that waits for the server.
 const ATTACK_NICE: i32 = 5;
@@ -96,6 +100,12 @@ impl Stage {
         let idle = self.gauge.idle.load(Ordering::Relaxed);
         let above = |value: &AtomicU64| value.load(Ordering::Relaxed).saturating_sub(idle);
         (above(&self.gauge.resident), above(&self.gauge.resident_peak))
+    }
+
+    /// The most that was resident above idle for each of `count` clients, without
+    /// what any busy server keeps for itself.
+    pub(super) fn peak_each(&self, count: usize) -> f64 {
+        self.grown().1.saturating_sub(OWN_BYTES) as f64 / count as f64
     }
 
     /// The most that the kernel kept in TCP sockets above what it did at rest.

@@ -6,10 +6,10 @@
 use super::crowd::TRY_AGAIN_LATER;
 use super::findings::Findings;
 use super::options::Plan;
-use super::seats;
+use super::seats::{self, Deaf};
 use super::sippers::{Ending, Sipper};
 use super::stage::{End, Stage, beside, join};
-use crate::client::{Loss, Message, Swarm, Target, Traffic, pubsub};
+use crate::client::{Swarm, Target, pubsub};
 use crate::clock::now_ns;
 use crate::report::Unit;
 use crate::stamp::Stamp;
@@ -139,13 +139,4 @@ impl Publisher {
         }
         Ok(())
     }
-}
-
-/// Reads and does nothing with it.
-struct Deaf;
-
-impl Traffic for Deaf {
-    fn on_message(&mut self, _link: usize, _message: Message<'_>, _reply: &mut Vec<u8>) {}
-
-    fn on_loss(&mut self, _link: usize, _loss: Loss) {}
 }
