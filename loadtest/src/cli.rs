@@ -3,6 +3,7 @@
 
 use crate::limits::{DURATION_S, MESSAGE_BYTES};
 use crate::require::Requirement;
+use crate::scenarios::hostile::options::Options;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -71,6 +72,8 @@ pub(crate) struct CommandLine {
 pub(crate) enum Command {
     /// Run a scenario against several servers in turn and print the ratios
     Compare(Box<Contest>),
+    /// Attack a server, and fail if anybody else notices or memory has no bound
+    Hostile(Box<Options>),
 }
 
 /// The servers to compare, and how often.

@@ -70,6 +70,9 @@ fn act() -> Result<bool> {
 
 fn run_all(line: CommandLine) -> Result<bool> {
     let cores = affinity::cores();
+    if let Some(Command::Hostile(options)) = &line.command {
+        return scenarios::hostile::run(options);
+    }
     if let Some(Command::Compare(contest)) = line.command {
         let contested = compare::compare(&contest, &cores)?;
         let comparison = Some(&contested.comparison);

@@ -44,7 +44,18 @@ impl ServerCommand {
         }
         arguments.extend_from_slice(&settings.server_args);
         let name = driver.map_or("shardcast".to_owned(), |driver| format!("shardcast-{driver}"));
-        Ok(Self { name, program: program(settings)?, arguments })
+        Ok(Self { name, program: program(settings.server.as_deref())?, arguments })
+    }
+
+    /// The file `server`, or the one beside this program, with `flags` behind
+    /// the address to listen on.
+    ///
+    /// # Errors
+    /// If it was not built.
+    pub(crate) fn with_flags(server: Option<&Path>, flags: Vec<String>) -> Result<Self> {
+        let mut arguments = LISTEN.map(str::to_owned).to_vec();
+        arguments.extend(flags);
+        Ok(Self { name: "shardcast".to_owned(), program: program(server)?, arguments })
     }
 
     /// The reference server called `name`, told what the scenario is so that
@@ -70,7 +81,7 @@ impl ServerCommand {
 
 /// The drivers that shardcast says it has.
 pub(crate) fn drivers(settings: &Settings) -> Result<Vec<String>> {
-    let program = program(settings)?;
+    let program = program(settings.server.as_deref())?;
     let output = Command::new(&program).arg("--help").output();
     let output = output.with_context(|| format!("cannot run {}", program.display()))?;
     Ok(drivers_in(&String::from_utf8_lossy(&output.stdout)))
@@ -86,10 +97,10 @@ fn drivers_in(help: &str) -> Vec<String> {
 
 /// The server's file: as named, or beside this program, where cargo builds it
 /// if cargo is what runs this.
-fn program(settings: &Settings) -> Result<PathBuf> {
+fn program(server: Option<&Path>) -> Result<PathBuf> {
     let own = env::current_exe().context("cannot find this program")?;
-    let path = settings.server.clone().unwrap_or_else(|| own.with_file_name("shardcast"));
-    if !path.is_file() && settings.server.is_none() {
+    let path = server.map_or_else(|| own.with_file_name("shardcast"), Path::to_owned);
+    if !path.is_file() && server.is_none() {
         build(&path)?;
     }
     ensure!(

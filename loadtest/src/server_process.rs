@@ -6,14 +6,16 @@ use crate::client::Target;
 use crate::limits::{SERVER_EXIT, SERVER_START, SERVER_STOP};
 use crate::server_command::ServerCommand;
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, kill_process, set_parent_process_death_signal, setrlimit,
+};
 use std::env;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,25 @@ pub(crate) const LAUNCH: &str = "__launch";
 
 /// How often the end of the server is looked for.
 const POLL: Duration = Duration::from_millis(2);
+
+/// Lines of a server's log that are kept, as samples.
+const LOG_LINES: usize = 8;
+
+/// How many lines a server has logged, and the first of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Log(Arc<Mutex<(u64, Vec<String>)>>);
+
+impl Log {
+    /// How many so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.lock().map_or(0, |lines| lines.0)
+    }
+
+    /// The first few.
+    pub(crate) fn first(&self) -> Vec<String> {
+        self.0.lock().map_or(Vec::new(), |lines| lines.1.clone())
+    }
+}
 
 /// A server to aim at.
 #[derive(Debug)]
@@ -42,10 +63,48 @@ impl ServerProcess {
     /// # Errors
     /// If it cannot be started or does not say where it listens.
     pub(crate) fn start(server: &ServerCommand, cores: &[usize]) -> Result<Self> {
+        Self::spawn(server, cores, None, Stdio::inherit())
+    }
+
+    /// A fresh one on `cores` that may open at most `descriptors` files, if that
+    /// is given; its log is counted instead of shown.
+    ///
+    /// # Errors
+    /// As [`ServerProcess::start`].
+    pub(crate) fn start_logged(
+        server: &ServerCommand,
+        cores: &[usize],
+        descriptors: Option<u64>,
+    ) -> Result<(Self, Log)> {
+        let mut server = Self::spawn(server, cores, descriptors, Stdio::piped())?;
+        let output = server.child.as_mut().and_then(|child| child.stderr.take());
+        let log = Log::default();
+        let lines = Arc::clone(&log.0);
+        let output = output.context("the server has no log")?;
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let Ok(mut lines) = lines.lock() else { return };
+                lines.0 += 1;
+                if lines.1.len() < LOG_LINES {
+                    lines.1.push(line);
+                }
+            }
+        });
+        Ok((server, log))
+    }
+
+    fn spawn(
+        server: &ServerCommand,
+        cores: &[usize],
+        descriptors: Option<u64>,
+        log: Stdio,
+    ) -> Result<Self> {
         let path = &server.program;
         let mut command = Command::new(env::current_exe().context("cannot find this program")?);
-        command.arg(LAUNCH).arg(core_list(cores)).arg(path).args(&server.arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let descriptors = descriptors.map_or(String::new(), |most| most.to_string());
+        command.arg(LAUNCH).arg(core_list(cores)).arg(descriptors);
+        command.arg(path).args(&server.arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {}", path.display()))?;
         let mut server = Self {
             target: Target::parse("ws://127.0.0.1:0/ws")?,
@@ -94,10 +153,15 @@ impl ServerProcess {
 
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) -> Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Sends `signal`.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         let child = self.child.as_ref();
         let child = child.context("only a server started by this program can be stopped")?;
         let pid = Pid::from_raw(child.id().cast_signed()).context("the server has no pid")?;
-        kill_process(pid, Signal::TERM).context("cannot signal the server")
+        kill_process(pid, signal).context("cannot signal the server")
     }
 
     /// Reads the server's lines until one says where it listens; the later ones
@@ -162,14 +226,19 @@ fn core_list(cores: &[usize]) -> String {
     cores.join(",")
 }
 
-/// Becomes a server: the first of `arguments` are the cores to run on and the
-/// program, the others are the program's. It ends when its parent does. Comes
+/// Becomes a server: the first of `arguments` are the cores to run on, the most
+/// files it may open (empty: as this program may) and the program, the others are the program's. It ends when its parent does. Comes
 /// back only if that fails.
 pub(crate) fn launch(mut arguments: impl Iterator<Item = OsString>) -> Result<()> {
     let cores = arguments.next().context("no cores")?;
     let cores: Vec<usize> =
         cores.to_string_lossy().split(',').filter_map(|core| core.parse().ok()).collect();
+    let descriptors = arguments.next().context("no limit of open files")?;
     let path = arguments.next().context("no server")?;
+    if let Some(most) = descriptors.to_str().and_then(|text| text.parse().ok()) {
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        setrlimit(Resource::Nofile, limit).context("cannot limit the open files")?;
+    }
     if !cores.is_empty() {
         affinity::run_on(&cores)?;
     }

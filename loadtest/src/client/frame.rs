@@ -10,6 +10,8 @@ pub(crate) const TEXT: u8 = 0x81;
 pub(crate) const BINARY: u8 = 0x82;
 /// The first byte of a close frame.
 pub(crate) const CLOSE: u8 = 0x88;
+/// The first byte of a ping frame.
+pub(crate) const PING: u8 = 0x89;
 /// The first byte of a pong frame.
 pub(crate) const PONG: u8 = 0x8A;
 

@@ -135,6 +135,11 @@ impl Link {
         Ok(())
     }
 
+    /// Bytes that are kept until the socket takes them.
+    pub(super) fn unsent(&self) -> usize {
+        self.unsent.len()
+    }
+
     /// Wants no more events of the socket.
     pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         self.stream.as_mut().map_or(Ok(()), |stream| registry.deregister(stream))

@@ -19,9 +19,11 @@ pub(crate) mod opening;
 pub(crate) mod pubsub;
 mod swarm;
 mod target;
+mod wire;
 
 pub(crate) use swarm::Swarm;
 pub(crate) use target::Target;
+pub(crate) use wire::{LATE, Wire};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -77,6 +79,9 @@ pub(crate) trait Traffic {
 
     /// A text or binary message arrived.
     fn on_message(&mut self, link: usize, message: Message<'_>, reply: &mut Vec<u8>);
+
+    /// A pong arrived, with the payload of the ping that it answers.
+    fn on_pong(&mut self, _link: usize, _pong: Message<'_>) {}
 
     /// The connection is lost; it is told once per connection.
     fn on_loss(&mut self, link: usize, loss: Loss);

@@ -32,6 +32,12 @@ pub(crate) fn append_publish(room: usize, stamp: Stamp, size: usize, out: &mut V
     frame::append(frame::TEXT, &text, out);
 }
 
+/// Appends the frame that publishes a single digit.
+pub(crate) fn append_brief(room: usize, out: &mut Vec<u8>) {
+    let text = format!(r#"{{"type":"publish","room":"{}","data":1}}"#, room_name(room));
+    frame::append(frame::TEXT, text.as_bytes(), out);
+}
+
 /// Appends the frame that sends a string of `size` bytes to everyone.
 pub(crate) fn append_broadcast(size: usize, out: &mut Vec<u8>) {
     let text = format!(r#"{{"type":"broadcast","data":"{}"}}"#, "b".repeat(size));
@@ -114,6 +120,11 @@ impl StampReader {
             format!(r#"{{"type":"message","room":"{name}","data":""#).into_bytes()
         };
         Self { first, heads: (first..first + rooms).map(head).collect() }
+    }
+
+    /// The number of the first room.
+    pub(crate) fn first(&self) -> usize {
+        self.first
     }
 
     /// The stamp of a publication to `room`, or what came instead.

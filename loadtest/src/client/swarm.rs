@@ -38,6 +38,8 @@ pub(crate) struct Swarm {
     unfinished: Vec<usize>,
     buffer: Box<[u8]>,
     reply: Vec<u8>,
+    /// The receive buffer of each socket, if not the system's choice.
+    socket_bytes: Option<usize>,
 }
 
 impl Swarm {
@@ -58,12 +60,28 @@ impl Swarm {
             unfinished: Vec::new(),
             buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
             reply: Vec::new(),
+            socket_bytes: None,
         })
     }
 
     /// Connections started so far, lost ones included.
     pub(crate) fn len(&self) -> usize {
         self.links.len()
+    }
+
+    /// Gives the sockets of later connections receive buffers of `bytes`.
+    pub(crate) fn limit_socket(&mut self, bytes: usize) {
+        self.socket_bytes = Some(bytes);
+    }
+
+    /// Whether connection `index` is upgraded and neither closing nor lost.
+    pub(crate) fn is_open(&self, index: usize) -> bool {
+        self.links[index].phase == Phase::Open
+    }
+
+    /// Bytes that connection `index` could not yet send.
+    pub(crate) fn unsent(&self, index: usize) -> usize {
+        self.links[index].unsent()
     }
 
     /// Starts one more connection and gives its index. A failure reaches
@@ -80,7 +98,7 @@ impl Swarm {
     pub(crate) fn redial<T: Traffic>(&mut self, index: usize, traffic: &mut T) {
         let number = self.dialled;
         self.dialled += 1;
-        let dialled = self.target.dial(number).and_then(|mut stream| {
+        let dialled = self.target.dial(number, self.socket_bytes).and_then(|mut stream| {
             let both = Interest::READABLE | Interest::WRITABLE;
             let registry = self.poll.registry();
             registry.register(&mut stream, Token(index), both)?;
@@ -238,7 +256,7 @@ impl Swarm {
                     traffic.on_message(index, message, &mut self.reply);
                 }
                 Opcode::Ping => frame::append(frame::PONG, payload, &mut self.reply),
-                Opcode::Pong => {}
+                Opcode::Pong => traffic.on_pong(index, Message { payload, arrived_ns }),
                 Opcode::Close => {
                     let is_answer = link.phase == Phase::Leaving;
                     link.phase = Phase::Closing;

@@ -51,11 +51,24 @@ impl Target {
         Handshake::new(&self.address.to_string(), &self.path)
     }
 
-    /// Starts connection number `index`, without waiting for it.
-    pub(super) fn dial(&self, index: usize) -> std::io::Result<TcpStream> {
+    /// Where the server listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Starts connection number `index`, without waiting for it, with a receive
+    /// buffer of `socket_bytes` if that is given.
+    pub(super) fn dial(
+        &self,
+        index: usize,
+        socket_bytes: Option<usize>,
+    ) -> std::io::Result<TcpStream> {
         let domain = Domain::for_address(self.address);
         let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
+        if let Some(bytes) = socket_bytes {
+            socket.set_recv_buffer_size(bytes)?;
+        }
         if self.address.is_ipv4() {
             socket.bind(&SocketAddr::from((source(index), 0)).into())?;
         }

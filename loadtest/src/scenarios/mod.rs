@@ -11,6 +11,7 @@ mod cross;
 mod drain;
 pub(crate) mod echo;
 mod fanout;
+pub(crate) mod hostile;
 mod idle;
 mod plan;
 mod rooms;
