@@ -8,6 +8,10 @@
 //! members are served in one turn: a simulated driver looks at every connection in
 //! each turn, which the engine on a real one never has to.
 //!
+//! A member of many rooms with one frame in each is held against the same member
+//! with as many frames in one room; a stalled member under a lossy policy against
+//! one that reads.
+//!
 //! A burst is of the dialect `raw`, whose frames are so short that the network's
 //! copies do not hide what the engine does; it is held also against as many turns
 //! with one publication each, as it would be without a room's log.
@@ -20,7 +24,7 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use ratio::print_ratio;
 use shardcast::{
-    ConnId, Engine, Limits, MESSAGE_EVENT, Payload,
+    Builder, ConnId, Engine, Limits, MESSAGE_EVENT, Payload, SlowPolicy,
     batch::Slice,
     driver::{
         Driver, Event,
@@ -34,6 +38,9 @@ use shardcast::{
 const MEMBERS: [u32; 3] = [1, 100, 10_000];
 /// A burst: publications that one member sends at once, and the members.
 const BURST: (u32, u32) = (1000, 100);
+
+/// Members that are in many rooms, and those rooms.
+const MANY_ROOMS: (u32, usize) = (300, 100);
 
 /// A message that is published, and the path of those who exchange such.
 struct Publish {
@@ -69,10 +76,40 @@ impl Room {
     fn new(members: u32, path: &str) -> Self {
         let limits = Limits { sends_per_turn: members as usize, ..Limits::default() };
         let builder = Engine::builder().limits(limits).on_connect(|conn| conn.join("room"));
-        let builder = builder.on_text(|conn, text| {
-            conn.to("room").emit(MESSAGE_EVENT, Payload::Text(text));
-            Ok(())
-        });
+        Self::with(
+            members,
+            path,
+            builder.on_text(|conn, text| {
+                conn.to("room").emit(MESSAGE_EVENT, Payload::Text(text));
+                Ok(())
+            }),
+        )
+    }
+
+    /// All members are in many rooms. To the message "one" as many messages are
+    /// published in one of them, to any other one in each.
+    fn many(policy: SlowPolicy) -> Self {
+        let (members, rooms) = MANY_ROOMS;
+        let limits = Limits { sends_per_turn: 1 << 20, slow_policy: policy, ..Limits::default() };
+        let names: Vec<String> = (0..rooms).map(|room| format!("room {room}")).collect();
+        let joined = names.clone();
+        let builder = Engine::builder()
+            .limits(limits)
+            .on_connect(move |conn| joined.iter().try_for_each(|room| conn.join(room)));
+        Self::with(
+            members,
+            RAW.path,
+            builder.on_text(move |conn, text| {
+                for name in &names {
+                    let room = if text == "one" { &names[0] } else { name };
+                    conn.to(room).emit(MESSAGE_EVENT, Payload::Text("x"));
+                }
+                Ok(())
+            }),
+        )
+    }
+
+    fn with(members: u32, path: &str, builder: Builder) -> Self {
         let mut world = World::new(1, 1, Faults::none(), builder).expect("the limits are good");
         let members = (0..members).map(|_| world.upgrade(0, path)).collect();
         world.settle();
@@ -189,6 +226,41 @@ fn ratios() {
         || room.publish(&messages),
         || (0..count).for_each(|_| other.publish(&message)),
     );
+    print_many_rooms();
+}
+
+/// One frame in each of many rooms against as many in one; and members that read
+/// nothing against members that do.
+fn print_many_rooms() {
+    let (members, rooms) = MANY_ROOMS;
+    let deliveries = members * rooms as u32;
+    let each = Publish { path: RAW.path, text: "each" }.frames(1);
+    let one = Publish { path: RAW.path, text: "one" }.frames(1);
+    let (mut room, mut other) = (Room::many(SlowPolicy::Close), Room::many(SlowPolicy::Close));
+    print_ratio(
+        &format!("one in each of {rooms} rooms"),
+        "all in one",
+        deliveries,
+        || room.publish(&each),
+        || other.publish(&one),
+    );
+    for policy in [SlowPolicy::DropOldest, SlowPolicy::DropNewest, SlowPolicy::Conflate] {
+        let mut stalled = Room::many(policy);
+        // The first publishes, and reads.
+        for member in &stalled.members[1..] {
+            stalled.world.net().stall(*member);
+        }
+        let readers = stalled.members.drain(1..).collect::<Vec<_>>();
+        // From the first message on, budgets are full.
+        (0..600).for_each(|_| stalled.publish(&each));
+        print_ratio(
+            &format!("{} stalled, {}", readers.len(), policy.name()),
+            "reading",
+            deliveries,
+            || stalled.publish(&each),
+            || room.publish(&each),
+        );
+    }
 }
 
 /// `count` publications in one turn to `members`.
