@@ -28,6 +28,8 @@ pub(crate) enum Cause {
     Window(u8, Tightness),
     /// Itself, to take its answers.
     Answers,
+    /// Its turn: it had as many messages looked at as one may have in a turn.
+    Turn,
 }
 
 /// What was read of a held connection and not been looked at.
@@ -162,6 +164,7 @@ impl Core {
                 }
             }
             Cause::Answers => {}
+            Cause::Turn => self.flow.ready.push_back(id),
         }
     }
 

@@ -66,8 +66,6 @@ pub(crate) use core::Process;
 pub(crate) use directory::Space;
 pub(crate) use handler::App;
 pub(crate) use info::Page;
-pub(crate) use mail::{
-    Adopted, JoinRequest, Joined, LeaveRequest, Letter, Mail, Origin, Parcel,
-};
+pub(crate) use mail::{Adopted, JoinRequest, Joined, LeaveRequest, Letter, Mail, Origin, Parcel};
 pub(crate) use opening::is_handshake;
 pub(crate) use pulse::Pulse;
