@@ -83,6 +83,7 @@ impl ShardEngine {
     /// if it must be closed at once because a limit is reached.
     pub fn on_accepted(&mut self, peer: SocketAddr) -> Option<ConnId> {
         self.core.stats.accepted += 1;
+        self.core.messages += self.core.limits.messages_at_once();
         let admitted = if self.core.draining {
             Admit::Drop
         } else {
@@ -176,7 +177,7 @@ impl ShardEngine {
             self.core.messages += 1;
             if self.core.direct.len() > most {
                 self.core.hold(id, Cause::Answers);
-            } else if self.core.messages - messages_before > self.core.limits.messages_per_turn / 64
+            } else if self.core.messages - messages_before > self.core.limits.messages_at_once()
                 && !input.is_empty()
             {
                 self.core.hold(id, Cause::Turn);
