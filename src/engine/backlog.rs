@@ -54,7 +54,8 @@ impl Core {
             if drops && lag.is_full {
                 self.stats.messages_dropped += u64::from(messages);
             } else {
-                let (order, tag) = (order_of_direct(run.published), Tag::messages(messages, run.own));
+                let (order, tag) =
+                    (order_of_direct(run.published), Tag::messages(messages, run.own));
                 fresh.push(lag.queue.store(order, &slice, tag));
             }
             at = run.next;
@@ -180,11 +181,8 @@ impl Core {
 fn counted(channel: &Channel, cursor: Cursor, policy: SlowPolicy) -> (u64, u64) {
     let (entries, end) = (channel.log.entries(), channel.log.end());
     let sent = entries.cost_at(cursor);
-    let now = if policy == SlowPolicy::Close {
-        channel.settled.max(sent)
-    } else {
-        entries.cost_at(end)
-    };
+    let now =
+        if policy == SlowPolicy::Close { channel.settled.max(sent) } else { entries.cost_at(end) };
     (sent, now)
 }
 

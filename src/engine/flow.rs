@@ -41,6 +41,17 @@ pub(crate) struct Parked {
     at: usize,
 }
 
+impl Parked {
+    /// Bytes of memory that it keeps.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let message = self.message.as_ref().map_or(0, |message| match message {
+            Deferred::Text(text) => text.len(),
+            Deferred::Binary(bytes) => bytes.len(),
+        });
+        size_of::<Self>() + message + self.input.capacity()
+    }
+}
+
 /// A whole message that waits.
 #[derive(Debug)]
 pub(crate) enum Deferred {

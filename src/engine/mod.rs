@@ -28,6 +28,7 @@ mod gather;
 mod handler;
 mod heads;
 mod info;
+mod kept;
 mod lag;
 mod latest;
 mod limits;
@@ -56,6 +57,7 @@ pub use disconnect::Disconnect;
 pub use flush::Outlet;
 pub use handler::{Fault, HandlerError, HandlerResult};
 pub use info::ConnInfo;
+pub use kept::Kept;
 pub use limits::{Limits, SlowPolicy};
 pub use message::Message;
 pub use shard_engine::ShardEngine;
@@ -66,8 +68,6 @@ pub(crate) use core::Process;
 pub(crate) use directory::Space;
 pub(crate) use handler::App;
 pub(crate) use info::Page;
-pub(crate) use mail::{
-    Adopted, JoinRequest, Joined, LeaveRequest, Letter, Mail, Origin, Parcel,
-};
+pub(crate) use mail::{Adopted, JoinRequest, Joined, LeaveRequest, Letter, Mail, Origin, Parcel};
 pub(crate) use opening::is_handshake;
 pub(crate) use pulse::Pulse;

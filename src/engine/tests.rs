@@ -5,8 +5,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    App, JoinRequest, LeaveRequest, Limits, Mail, Now, Order, Origin, Outlet, Process,
-    ShardEngine, Space, mail::Letter,
+    App, JoinRequest, LeaveRequest, Limits, Mail, Now, Order, Origin, Outlet, Process, ShardEngine,
+    Space, mail::Letter,
 };
 use crate::{
     batch::{Sending, Slice},
