@@ -172,7 +172,9 @@ impl Core {
                     self.ask_credit(shard);
                 }
             }
-            Cause::Answers => {}
+            // The flush looks at it even if it has nothing to send it: what it waits
+            // for may be with the driver, or be sent to somebody else.
+            Cause::Answers => self.mark_ready(id.slot()),
         }
     }
 
