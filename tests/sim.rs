@@ -7,6 +7,8 @@
 mod app;
 #[path = "sim/bounds.rs"]
 mod bounds;
+#[path = "sim/cases.rs"]
+mod cases;
 #[path = "sim/check.rs"]
 mod check;
 #[path = "sim/hand.rs"]
@@ -62,7 +64,7 @@ fn assert_pressed(outcomes: &[Outcome], percent: usize) {
         ("dropped", of(&|outcome| outcome.dropped > 0)),
         ("too slow", of(&|outcome| outcome.too_slow > 0)),
     ];
-    println!("of {} runs: {counts:?}", outcomes.len());
+    eprintln!("of {} runs: {counts:?}", outcomes.len());
     if outcomes.len() >= 100 {
         for (what, count) in counts {
             let most = if what == "held" { percent } else { 1 };
@@ -73,7 +75,7 @@ fn assert_pressed(outcomes: &[Outcome], percent: usize) {
 
 fn against_the_model(seed: u64, shards: usize) -> Outcome {
     let mut run = Run::new(seed, shards);
-    run.play(|run| (0..25).for_each(|_| run.step()));
+    run.play(|run| (0..40).for_each(|_| run.step()));
     let log = run.tap.log();
     let fates = Fates::of(&run, &log);
     check_always(&run, &fates);

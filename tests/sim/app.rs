@@ -161,7 +161,7 @@ fn with_handlers(engine: Builder) -> Builder {
 pub(crate) fn cramped() -> Limits {
     Limits {
         batch_bytes: 300,
-        queue_bytes: 6000,
+        queue_bytes: 3000,
         room_share_bytes: 500,
         shard_share_bytes: 2000,
         window_bytes: 1500,

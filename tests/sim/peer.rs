@@ -19,6 +19,7 @@ pub(crate) enum Frame {
 }
 
 /// One client.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state")]
 pub(crate) struct Peer {
     pub(crate) id: PeerId,
     pub(crate) shard: usize,

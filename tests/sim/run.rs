@@ -101,16 +101,16 @@ impl Run {
         }
         let Some(peer) = self.someone() else { return };
         match self.rng.below(100) {
-            0..=54 => self.some_publish(),
-            55..=68 => self.talk(peer, "subscribe"),
-            69..=73 => self.talk(peer, "unsubscribe"),
-            74..=76 => self.talk(peer, "name"),
-            77..=78 => self.talk(peer, "policy"),
-            79 => self.talk(peer, "nonsense"),
-            80..=83 => self.some_membership_by_hand(),
-            84 => self.leave(peer),
-            85 => self.reset(peer),
-            86 => {
+            0..=51 => self.some_publish(),
+            52..=65 => self.talk(peer, "subscribe"),
+            66..=70 => self.talk(peer, "unsubscribe"),
+            71..=73 => self.talk(peer, "name"),
+            74..=76 => self.talk(peer, "policy"),
+            77 => self.talk(peer, "nonsense"),
+            78..=81 => self.some_membership_by_hand(),
+            82 => self.leave(peer),
+            83 => self.reset(peer),
+            84 => {
                 if let Some(client) = self.some_client() {
                     self.by_hand(Act::Close { client });
                 }
@@ -135,7 +135,7 @@ impl Run {
             41..=48 => self.publish_by_hand(),
             _ => {
                 let event = self.pick(&["publish", "publish", "others", "direct", "ping"]);
-                for _ in 0..5 + self.rng.below(25) {
+                for _ in 0..5 + self.rng.below(40) {
                     self.talk(peer, event);
                 }
             }
@@ -147,11 +147,11 @@ impl Run {
         let Some(peer) = self.someone() else { return };
         let net = self.world.net().clone();
         match self.rng.below(16) {
-            0..=3 => {
+            0..=4 => {
                 net.stall(self.peers[peer].id);
                 self.peers[peer].stalled = true;
             }
-            4..=5 => net.resume(self.peers[peer].id),
+            5 => net.resume(self.peers[peer].id),
             6 => self.peers[peer].send_control(&net, Opcode::Ping, b"?"),
             7 => {
                 self.peers[peer].read(&net);

@@ -20,7 +20,7 @@ pub(crate) fn with_members_that_stay(seed: u64, shards: usize) -> Outcome {
     let mut run = Run::new(seed, shards);
     let start = settle_in(&mut run);
     run.play(|run| {
-        for _ in 0..25 {
+        for _ in 0..40 {
             match run.rng.below(100) {
                 0..=79 => run.some_publish(),
                 80 if run.rng.chance(20) => {
