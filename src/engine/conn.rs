@@ -100,7 +100,10 @@ impl<'a> Conn<'a> {
 
     /// Chooses what happens when it takes its messages too slowly.
     pub fn set_slow_policy(&mut self, policy: SlowPolicy) {
-        self.core.connections[self.id.slot() as usize].policy = policy;
+        let slot = self.slot();
+        self.core.connections[slot as usize].policy = policy;
+        // What counts against its budget depends on it.
+        self.core.recount(slot);
     }
 
     /// Makes it a member of `room`; joining twice is the same as once.

@@ -142,6 +142,9 @@ pub(crate) struct Core {
     pub(crate) continuing: VecDeque<u32>,
     /// What the flushes of this turn may still do, in sixteenths of a small send.
     pub(crate) work_left: usize,
+    /// No connection is ended before that for having taken too long: the process
+    /// stood still.
+    pub(crate) spared_until: Tick,
     /// When rooms that wait for their members are looked at again.
     pub(crate) look_again: Tick,
     /// Who is not read for now.
@@ -212,6 +215,7 @@ impl Core {
             logged: 0,
             continuing: VecDeque::new(),
             work_left: 0,
+            spared_until: now.tick(),
             look_again: now.tick(),
             flow: Flow::default(),
             windows,

@@ -40,20 +40,22 @@ impl Core {
         let connection = &self.connections[id.slot() as usize];
         let next = match connection.state {
             State::Handshake => {
-                if reached(connection.deadline, now) {
+                let deadline = self.moved(connection.deadline);
+                if reached(deadline, now) {
                     self.on_handshake_timeout(id);
                     return;
                 }
-                Some(connection.deadline)
+                Some(deadline)
             }
             State::Open => self.heartbeat(id),
             State::Closing | State::Lingering | State::Finished => {
                 let awaited = connection.flags.awaited;
-                if awaited && reached(connection.deadline, now) {
+                let deadline = self.moved(connection.deadline);
+                if awaited && reached(deadline, now) {
                     self.disconnect(id, Disconnect::Lost);
                     return;
                 }
-                awaited.then_some(connection.deadline)
+                awaited.then_some(deadline)
             }
         };
         self.reschedule(id, next);
@@ -120,10 +122,22 @@ impl Core {
         let (ping, pong) = (ticks(self.limits.ping_interval), ticks(self.limits.pong_timeout));
         let silent = connection.last_received.wrapping_add(pong);
         if ping == 0 {
-            return silent;
+            return self.moved(silent);
         }
         let unanswered = connection.deadline.wrapping_add(pong.wrapping_sub(ping));
-        if reached(silent, unanswered) { unanswered } else { silent }
+        self.moved(if reached(silent, unanswered) { unanswered } else { silent })
+    }
+
+    /// A deadline, as far as it moves because the process stood still.
+    fn moved(&self, deadline: Tick) -> Tick {
+        if reached(deadline, self.spared_until) { self.spared_until } else { deadline }
+    }
+
+    /// Ticks wrap: one that is long past must not come to lie in the future.
+    pub(crate) fn keep_spared_until_near(&mut self) {
+        if reached(self.spared_until, self.now.tick()) {
+            self.spared_until = self.now.tick();
+        }
     }
 
     /// Asks the driver about connections that seem to stand still: one whose kernel
@@ -149,11 +163,12 @@ impl Core {
     fn judge_progress(&mut self, id: ConnId, unsent: usize) {
         let now = self.now.tick();
         let timeout = ticks(self.limits.write_timeout);
+        let is_spared = !reached(self.spared_until, now);
         let connection = &mut self.connections[id.slot() as usize];
         let is_open = connection.state == State::Open;
         let Some(lag) = &mut connection.lag else { return };
         let before = std::mem::replace(&mut lag.unsent, unsent);
-        if unsent < before {
+        if unsent < before || is_spared {
             lag.since = now;
         } else if reached(lag.since.wrapping_add(timeout), now) {
             self.stats.slow_disconnects += u64::from(is_open);

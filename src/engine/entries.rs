@@ -246,7 +246,6 @@ impl Entries {
     }
 
     /// Bytes of memory, but for the payload.
-    #[allow(dead_code, reason = "see `RoomLog::kept_bytes`")]
     pub(crate) fn kept_bytes(&self) -> usize {
         let text = |end: u64| (end - self.base_keys) as usize - self.keys.len() * KEY_BYTES;
         self.list.capacity() * size_of::<Entry>()

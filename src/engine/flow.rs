@@ -43,6 +43,17 @@ pub(crate) struct Parked {
     at: usize,
 }
 
+impl Parked {
+    /// Bytes of memory that it keeps.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let message = self.message.as_ref().map_or(0, |message| match message {
+            Deferred::Text(text) => text.len(),
+            Deferred::Binary(bytes) => bytes.len(),
+        });
+        size_of::<Self>() + message + self.input.capacity()
+    }
+}
+
 /// A whole message that waits.
 #[derive(Debug)]
 pub(crate) enum Deferred {
@@ -163,7 +174,9 @@ impl Core {
                     self.ask_credit(shard);
                 }
             }
-            Cause::Answers => {}
+            // The flush looks at it even if it has nothing to send it: what it waits
+            // for may be with the driver, or be sent to somebody else.
+            Cause::Answers => self.mark_ready(id.slot()),
             Cause::Turn => self.flow.ready.push_back(id),
         }
     }

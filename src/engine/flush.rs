@@ -186,7 +186,12 @@ impl Core {
         self.rooms.list_if_lagging(index);
         let channel = self.rooms.channel_mut(index);
         channel.log.trim(lowest);
-        if pass_end != channel.log.end() {
+        // Members that the pass left behind may have caught up before its end: those
+        // that it counted are then too many, and its lowest cursor too low.
+        let behind = channel.behind as usize;
+        let most_have_it = lagging && behind * 4 <= channel.members.len();
+        let must_pass_again = !channel.log.is_empty() && (behind == 0 || most_have_it);
+        if pass_end != channel.log.end() || must_pass_again {
             return false;
         }
         channel.dirty = false;

@@ -161,7 +161,6 @@ impl RoomLog {
 
     /// Bytes of memory that the log keeps: payload, entries and keys with what is
     /// reserved for more of them. Needs no walk.
-    #[allow(dead_code, reason = "for who bounds the memory of a room")]
     pub(crate) fn kept_bytes(&self) -> usize {
         let first = self.segments.front().map_or(self.open_start, |first| first.start);
         (self.open_start - first) as usize

@@ -406,6 +406,11 @@ impl Rooms {
         self.table.is_empty() && self.channels.is_empty() && self.dirty.is_empty()
     }
 
+    /// Bytes of memory that all logs keep.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.channels.iter().map(|(_, channel)| channel.log.kept_bytes()).sum()
+    }
+
     /// Bytes in all logs.
     #[cfg(test)]
     pub(crate) fn logged_bytes(&self) -> usize {

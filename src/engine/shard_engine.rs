@@ -66,8 +66,18 @@ impl ShardEngine {
     pub fn begin_turn(&mut self, now: Now) {
         self.core.now = now;
         self.core.wheel.catch_up(now.tick());
+        self.core.keep_spared_until_near();
         self.core.begin_work();
         self.core.messages = 0;
+    }
+
+    /// The process stood still for at least so long of the time since the last turn,
+    /// which counts as time: whatever ends a connection moves by it all the same.
+    pub(crate) fn spare(&mut self, time: Duration) {
+        let until = self.core.tick_after(time);
+        if !time.is_zero() {
+            self.core.spared_until = until;
+        }
     }
 
     /// A turn began at `now_ms` by the process's clock, and the shard is about to

@@ -218,6 +218,11 @@ impl Windows {
         })
     }
 
+    /// Bytes charged on all ways from here and not credited yet.
+    pub(crate) fn underway_bytes(&self) -> usize {
+        self.to.iter().map(|window| window.bytes).sum()
+    }
+
     /// Whether nobody waits.
     pub(crate) fn is_idle(&self) -> bool {
         self.to.iter().all(|window| window.waiting.is_empty() && window.waiting_for_own == 0)

@@ -104,6 +104,11 @@ impl Address {
         self.bell.handle_bytes.load(Ordering::Acquire) >= self.bell.handle_limit
     }
 
+    /// Bytes that handles have on their way here.
+    pub(crate) fn handle_bytes(&self) -> usize {
+        self.bell.handle_bytes.load(Ordering::Acquire)
+    }
+
     /// Tells when some of what handles have on its way here has been taken.
     pub(crate) fn listen(&self) -> EventListener {
         self.bell.handle_credit.listen()

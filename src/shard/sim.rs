@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     driver::sim::{Faults, PeerId, SimDriver, SimNet},
-    engine::{Now, ShardEngine, Stats},
+    engine::{Kept, Now, ShardEngine, Stats},
 };
 
 /// Time that moves only when a test moves it.
@@ -144,7 +144,9 @@ impl World {
         panic!("a shard never comes to rest");
     }
 
-    fn is_quiet(&self) -> bool {
+    /// Whether turns would change nothing until a peer or a handle acts or time
+    /// passes.
+    pub fn is_quiet(&self) -> bool {
         self.net.is_quiet() && self.shards.iter().all(Shard::is_quiet)
     }
 
@@ -169,6 +171,36 @@ impl World {
             }
             self.settle();
         }
+    }
+
+    /// The process stands still for so long, as it does when it is stopped or its
+    /// machine is paused: the clock leaps, whatever timers come up meanwhile, and no
+    /// shard turns. What peers do before the next turn is what they did meanwhile.
+    pub fn freeze(&mut self, duration: Duration) {
+        let now = self.clock.0.get();
+        let by = duration.as_millis() as u64;
+        self.clock
+            .0
+            .set(Now { since_start_ms: now.since_start_ms + by, unix_ms: now.unix_ms + by });
+    }
+
+    /// How many connections are held: not read, because others have not taken what
+    /// they published, or they have not taken their own answers.
+    pub fn held_count(&self) -> usize {
+        self.shards.iter().map(|shard| shard.engine.held()).sum()
+    }
+
+    /// What all shards keep in memory of what peers and handles sent. What lies in
+    /// the simulated network is not theirs.
+    pub fn kept_bytes(&self) -> Kept {
+        let mut kept = Kept::default();
+        for shard in &self.shards {
+            kept += shard.engine.kept();
+        }
+        for address in self.handle.addresses() {
+            kept.underway += address.handle_bytes();
+        }
+        kept
     }
 
     /// What all shards counted.

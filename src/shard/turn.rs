@@ -63,6 +63,8 @@ struct Standstill {
     asked_ms: Option<u64>,
     /// All such time so far.
     lost_ms: u64,
+    /// How much of the last standstill counts as a wait, until that is told.
+    waited: Duration,
 }
 
 impl Standstill {
@@ -74,6 +76,7 @@ impl Standstill {
             && gap.saturating_sub(asked) > Limits::STANDSTILL_MS
         {
             self.lost_ms += gap - asked;
+            self.waited = Duration::from_millis(asked);
         }
         Now { since_start_ms: now.since_start_ms - self.lost_ms, ..now }
     }
@@ -147,6 +150,7 @@ impl<D: Driver> Shard<D> {
         let now = self.standstill.corrected(clock.now());
         self.engine.core.pulse().set_due(self.standstill.last_ms);
         self.engine.begin_turn(now);
+        self.engine.spare(std::mem::take(&mut self.standstill.waited));
         self.quiesce();
         let more_mail = self.take_mail();
         self.driver.hold_data(self.must_hold());

@@ -6,25 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-/// Something that a shard accepted.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Accepted {
-    Opened,
-    Message { event: String, room: Option<String>, data: Option<Value> },
-    Gone,
-}
-
-/// An accepted thing and whose it was, by client id.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Entry {
-    pub(crate) client: String,
-    pub(crate) what: Accepted,
-}
+use crate::app::{Accepted, Entry, Said};
 
 /// What the naive engine knows.
 #[derive(Default)]
 pub(crate) struct Model {
     rooms: BTreeMap<String, BTreeSet<String>>,
+    users: BTreeMap<String, String>,
     open: BTreeSet<String>,
     /// What each client is sent, in order.
     pub(crate) sent: BTreeMap<String, Vec<Value>>,
@@ -49,21 +37,28 @@ impl Model {
                 let data = json!({ "client_id": client, "message": message });
                 self.tell(client, json!({ "type": "connected", "data": data }));
             }
-            Accepted::Gone => {
+            Accepted::Joined(room) => {
+                self.rooms.entry(room.clone()).or_default().insert(client.clone());
+            }
+            Accepted::Left(room) => {
+                if let Some(members) = self.rooms.get_mut(room) {
+                    members.remove(client);
+                }
+            }
+            Accepted::Gone { .. } => {
                 self.open.remove(client);
+                self.users.remove(client);
                 for members in self.rooms.values_mut() {
                     members.remove(client);
                 }
             }
-            Accepted::Message { event, room, data } => {
-                self.on_message(client, event, room.as_deref(), data.as_ref());
-            }
+            Accepted::Message(said) => self.on_message(client, said),
         }
     }
 
-    fn on_message(&mut self, client: &str, event: &str, room: Option<&str>, data: Option<&Value>) {
-        let room = room.unwrap_or_default();
-        match event {
+    fn on_message(&mut self, client: &str, said: &Said) {
+        let room = said.room();
+        match said.event.as_str() {
             "subscribe" => {
                 let members = self.rooms.entry(room.to_owned()).or_default();
                 members.insert(client.to_owned());
@@ -77,28 +72,41 @@ impl Model {
                 let data = json!({ "room": room });
                 self.tell(client, json!({ "type": "unsubscribed", "room": room, "data": data }));
             }
-            "publish" if self.is_member(client, room) => {
-                let event = message(client, Some(room), data);
-                for member in self.rooms[room].clone() {
-                    self.tell(&member, event.clone());
-                }
-            }
-            "others" => {
-                let event = message(client, Some(room), data);
-                let members = self.rooms.get(room).cloned().unwrap_or_default();
-                for member in members.iter().filter(|member| *member != client) {
-                    self.tell(member, event.clone());
-                }
-            }
+            "publish" if self.is_member(client, room) => self.publish(client, said),
             "unsubscribe" | "publish" => self.refuse(client, "not subscribed to this room"),
-            "broadcast" => {
-                let event = message(client, None, data);
-                for member in self.open.clone() {
-                    self.tell(&member, event.clone());
-                }
+            "others" | "keyed" | "many" | "broadcast" | "whisper" => self.publish(client, said),
+            "name" => {
+                self.users.insert(client.to_owned(), said.to().to_owned());
             }
+            "direct" if self.open.contains(said.to()) => {
+                self.tell(said.to(), json!({ "type": "message", "data": said.data }));
+            }
+            "direct" | "policy" => {}
             "ping" => self.tell(client, json!({ "type": "pong" })),
             _ => self.refuse(client, "unknown message type"),
+        }
+    }
+
+    /// To everyone whom the message is for.
+    fn publish(&mut self, client: &str, said: &Said) {
+        let is_named = |(_, user): &(&String, &String)| *user == said.to();
+        let receivers: Vec<String> = match said.event.as_str() {
+            "broadcast" => self.open.iter().cloned().collect(),
+            "whisper" => {
+                self.users.iter().filter(is_named).map(|(client, _)| client.clone()).collect()
+            }
+            _ => self.rooms.get(said.room()).into_iter().flatten().cloned().collect(),
+        };
+        let excepted = (said.event == "others").then_some(client);
+        for receiver in receivers.iter().filter(|receiver| Some(receiver.as_str()) != excepted) {
+            if said.event == "many" {
+                for n in said.numbers() {
+                    self.tell(receiver, message(client, said, &json!({ "n": n })));
+                }
+            } else {
+                let data = said.data.clone().unwrap_or_default();
+                self.tell(receiver, message(client, said, &data));
+            }
         }
     }
 
@@ -115,13 +123,10 @@ impl Model {
     }
 }
 
-fn message(client: &str, room: Option<&str>, data: Option<&Value>) -> Value {
-    let mut event = json!({ "type": "message", "client_id": client });
-    if let Some(room) = room {
+fn message(client: &str, said: &Said, data: &Value) -> Value {
+    let mut event = json!({ "type": "message", "client_id": client, "data": data });
+    if let Some(room) = &said.room {
         event["room"] = json!(room);
-    }
-    if let Some(data) = data {
-        event["data"] = data.clone();
     }
     event
 }

@@ -19,9 +19,16 @@ pub(crate) enum Frame {
 }
 
 /// One client.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state")]
 pub(crate) struct Peer {
     pub(crate) id: PeerId,
     pub(crate) shard: usize,
+    /// It has reset or closed, and does nothing more.
+    pub(crate) left: bool,
+    /// It has reset: what it was sent may be cut off.
+    pub(crate) broken: bool,
+    /// It has stopped reading at some time.
+    pub(crate) stalled: bool,
     bytes: Vec<u8>,
     upgraded: bool,
     pub(crate) frames: Vec<Frame>,
@@ -30,8 +37,17 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn new(id: PeerId, shard: usize) -> Self {
-        let (bytes, frames) = (Vec::new(), Vec::new());
-        Self { id, shard, bytes, upgraded: false, frames, client_id: None }
+        Self {
+            id,
+            shard,
+            left: false,
+            broken: false,
+            stalled: false,
+            bytes: Vec::new(),
+            upgraded: false,
+            frames: Vec::new(),
+            client_id: None,
+        }
     }
 
     /// Writes a text message, in one frame or several.
@@ -53,10 +69,24 @@ impl Peer {
         net.write(self.id, &out);
     }
 
-    /// Reads what has arrived. Whatever the server sends must be the answer to
-    /// the upgrade and then whole, unmasked frames with nothing behind a Close.
-    pub(crate) fn read(&mut self, net: &SimNet) {
-        self.bytes.extend(net.take(self.id));
+    /// Reads what has arrived, and answers pings. Whatever the server sends must be
+    /// the answer to the upgrade and then whole, unmasked frames with nothing behind a
+    /// Close. Returns whether there was anything.
+    pub(crate) fn read(&mut self, net: &SimNet) -> bool {
+        let came = net.take(self.id);
+        if came.is_empty() {
+            return false;
+        }
+        self.bytes.extend(came);
+        let before = self.frames.len();
+        self.take_frames();
+        if self.frames[before..].contains(&Frame::Ping) && !self.left {
+            self.send_control(net, Opcode::Pong, b"");
+        }
+        true
+    }
+
+    fn take_frames(&mut self) {
         if !self.upgraded {
             let Some(end) = shardcast::proto::handshake::head_end(&self.bytes, 0) else { return };
             assert!(self.bytes.starts_with(b"HTTP/1.1 101 "), "the upgrade is refused");
@@ -98,6 +128,28 @@ impl Peer {
             other => panic!("the server sent {other:?}"),
         };
         self.frames.push(frame);
+    }
+
+    /// Its events, in order.
+    pub(crate) fn events(&self) -> impl Iterator<Item = &Value> {
+        self.frames.iter().filter_map(|frame| match frame {
+            Frame::Event(event) => Some(event),
+            _ => None,
+        })
+    }
+
+    /// The numbers of what others published or sent to it, in order.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u64> {
+        let messages = self.events().filter(|event| event["type"] == "message");
+        messages.map(|event| event["data"]["n"].as_u64().expect("every message has a number"))
+    }
+
+    /// The code of the Close frame that it got.
+    pub(crate) fn close_code(&self) -> Option<u16> {
+        match self.frames.last() {
+            Some(Frame::Close(code)) => *code,
+            _ => None,
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {

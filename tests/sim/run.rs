@@ -1,427 +1,341 @@
-//! Runs: random operations in phases, each followed by rest, then the checks.
+//! A world with peers and a thread that has a handle, and what they do: by chance, in
+//! phases, each followed by rest.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use shardcast::{
-    Builder, Conn, Engine, Limits, SlowPolicy,
+    SlowPolicy,
     driver::sim::{Faults, Rng},
     proto::frame::Opcode,
     shard::sim::World,
 };
 
 use crate::{
-    model::{Accepted, Entry, Model},
-    peer::{Frame, Peer},
+    app::{MANY, Tap, cramped, patient, tapped},
+    bounds::Bounds,
+    hand::{Act, HANDLE_ROOMS, Hand},
+    peer::Peer,
 };
 
-const ROOMS: [&str; 3] = ["red", "green", "blue"];
+pub(crate) const ROOMS: [&str; 3] = ["red", "green", "blue"];
+pub(crate) const USERS: [&str; 3] = ["ann", "bob", "eve"];
 
-type Log = Arc<Mutex<Vec<Entry>>>;
+/// The time within which peers answer a ping, in milliseconds.
+const ANSWER_MS: usize = 400;
 
-/// An engine whose hooks write down what it accepts.
-fn tapped(log: &Log) -> Builder {
-    let note = |log: &Log, conn: &Conn<'_>, what| {
-        let client = conn.client_id().to_string();
-        log.lock().unwrap().push(Entry { client, what });
-    };
-    let (opened, gone, messages) = (log.clone(), log.clone(), log.clone());
-    Engine::builder()
-        .on_connect(move |conn| {
-            note(&opened, conn, Accepted::Opened);
-            Ok(())
-        })
-        .on_disconnect(move |conn, _| note(&gone, conn, Accepted::Gone))
-        .on("others", |conn, message| {
-            let room = message.room().unwrap_or_default();
-            conn.to(room).except_self().emit("message", message.data());
-            Ok(())
-        })
-        .on_message(move |conn, message| {
-            let data = message.data().map(|data| serde_json::from_slice(data.as_bytes()).unwrap());
-            let room = message.room().map(str::to_owned);
-            let event = message.event().to_owned();
-            note(&messages, conn, Accepted::Message { event, room, data });
-            Ok(())
-        })
+/// What a run had to deal with.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) holds: u64,
+    pub(crate) busy: usize,
+    pub(crate) dropped: u64,
+    pub(crate) too_slow: u64,
 }
 
-/// Bounds at which every turn leaves something over.
-fn cramped() -> Limits {
-    Limits {
-        batch_bytes: 300,
-        room_share_bytes: 500,
-        shard_share_bytes: 2000,
-        window_bytes: 1500,
-        received_bytes_per_turn: 300,
-        mails_per_turn: 2,
-        events_per_turn: 2,
-        sends_per_turn: 1,
-        timers_per_turn: 1,
-        ..Limits::default()
-    }
-}
-
-struct Run {
-    world: World,
-    rng: Rng,
-    peers: Vec<Peer>,
-    /// Peers that have reset or closed; they do nothing more.
-    left: Vec<bool>,
-    /// Peers that have reset: what they were sent may be cut off.
-    broken: Vec<bool>,
-    published: u64,
-    log: Log,
+pub(crate) struct Run {
+    pub(crate) world: World,
+    pub(crate) rng: Rng,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) tap: Tap,
+    pub(crate) hand: Hand,
     /// The log's length at the end of each phase.
-    phases: Vec<usize>,
+    pub(crate) phases: Vec<usize>,
+    /// The network loses no time: who reads takes everything at once.
+    pub(crate) is_prompt: bool,
+    pub(crate) bounds: Bounds,
+    published: u64,
 }
 
 impl Run {
-    fn new(seed: u64, shards: usize) -> Self {
-        let log = Log::default();
+    pub(crate) fn new(seed: u64, shards: usize) -> Self {
+        let tap = Tap::default();
         // A few seeds on a perfect network: what fails there is no race.
-        let faults = if seed.is_multiple_of(10) { Faults::none() } else { Faults::all() };
-        let engine = tapped(&log).limits(if seed % 3 == 1 { cramped() } else { Limits::default() });
+        let is_prompt = seed.is_multiple_of(10);
+        let faults = if is_prompt { Faults::none() } else { Faults::all() };
+        let limits = if seed.is_multiple_of(3) { patient() } else { cramped() };
+        let engine = tapped(&tap).limits(limits.clone());
         let world = World::new(seed, shards, faults, engine).unwrap();
         Self {
+            hand: Hand::new(world.handle(), tap.clone()),
             world,
             rng: Rng::new(seed ^ 0x5EED),
             peers: Vec::new(),
-            left: Vec::new(),
-            broken: Vec::new(),
-            published: 0,
-            log,
+            tap,
             phases: Vec::new(),
+            is_prompt,
+            bounds: Bounds::new(limits, shards),
+            published: 0,
         }
     }
 
-    fn shards(&self) -> usize {
-        self.world.shard_count()
-    }
-
-    fn connect(&mut self) {
-        let shard = self.rng.below(self.shards());
+    pub(crate) fn connect(&mut self) {
+        let shard = self.rng.below(self.world.shard_count());
         let id = self.world.upgrade(shard, "/ws");
         self.peers.push(Peer::new(id, shard));
-        self.left.push(false);
-        self.broken.push(false);
     }
 
     /// Anyone who has not left.
-    fn someone(&mut self) -> Option<usize> {
-        let there: Vec<usize> = (0..self.peers.len()).filter(|peer| !self.left[*peer]).collect();
+    pub(crate) fn someone(&mut self) -> Option<usize> {
+        let there = |peer: &usize| !self.peers[*peer].left;
+        let there: Vec<usize> = (0..self.peers.len()).filter(there).collect();
         if there.is_empty() { None } else { Some(there[self.rng.below(there.len())]) }
     }
 
-    fn step(&mut self) {
-        if self.peers.len() < 2 || self.rng.chance(8) {
+    /// A client that was greeted, whatever has become of it.
+    fn some_client(&mut self) -> Option<String> {
+        let clients = self.peers.iter().filter_map(|peer| peer.client_id.as_ref());
+        let clients: Vec<&String> = clients.collect();
+        if clients.is_empty() { None } else { Some(clients[self.rng.below(clients.len())].clone()) }
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.rng.below(from.len())]
+    }
+
+    /// Something happens, by chance anything.
+    pub(crate) fn step(&mut self) {
+        if self.peers.len() < 2 || (self.peers.len() < 12 && self.rng.chance(8)) {
             self.connect();
             return;
         }
         let Some(peer) = self.someone() else { return };
-        let net = self.world.net().clone();
         match self.rng.below(100) {
-            0..=24 => self.talk(peer, "publish"),
-            25..=34 => self.talk(peer, "others"),
-            35..=54 => self.talk(peer, "subscribe"),
-            55..=62 => self.talk(peer, "unsubscribe"),
-            63..=72 => self.talk(peer, "broadcast"),
-            73..=76 => self.talk(peer, "ping"),
-            77..=79 => self.talk(peer, "nonsense"),
-            80..=83 => self.peers[peer].send_control(&net, Opcode::Ping, b"?"),
-            84..=87 => net.stall(self.peers[peer].id),
-            88..=91 => net.resume(self.peers[peer].id),
-            92 => {
-                self.peers[peer].send_control(&net, Opcode::Close, &1000u16.to_be_bytes());
-                self.left[peer] = true;
+            0..=51 => self.some_publish(),
+            52..=65 => self.talk(peer, "subscribe"),
+            66..=70 => self.talk(peer, "unsubscribe"),
+            71..=73 => self.talk(peer, "name"),
+            74..=76 => self.talk(peer, "policy"),
+            77 => self.talk(peer, "nonsense"),
+            78..=81 => self.some_membership_by_hand(),
+            82 => self.leave(peer),
+            83 => self.reset(peer),
+            84 => {
+                if let Some(client) = self.some_client() {
+                    self.by_hand(Act::Close { client });
+                }
             }
-            93 => {
-                net.reset(self.peers[peer].id);
-                self.left[peer] = true;
-                self.broken[peer] = true;
-            }
+            _ => self.some_trouble(),
+        }
+        self.watch();
+    }
+
+    /// Something is published or sent.
+    pub(crate) fn some_publish(&mut self) {
+        let Some(peer) = self.someone() else { return };
+        match self.rng.below(50) {
+            0..=13 => self.talk(peer, "publish"),
+            14..=18 => self.talk(peer, "others"),
+            19..=23 => self.talk(peer, "keyed"),
+            24..=26 => self.talk(peer, "many"),
+            27..=30 => self.talk(peer, "broadcast"),
+            31..=34 => self.talk(peer, "whisper"),
+            35..=38 => self.talk(peer, "direct"),
+            39..=40 => self.talk(peer, "ping"),
+            41..=48 => self.publish_by_hand(),
             _ => {
-                let shard = self.rng.below(self.shards());
+                let event = self.pick(&["publish", "publish", "others", "direct", "ping"]);
+                for _ in 0..5 + self.rng.below(40) {
+                    self.talk(peer, event);
+                }
+            }
+        }
+    }
+
+    /// Something that is nobody's wish.
+    pub(crate) fn some_trouble(&mut self) {
+        let Some(peer) = self.someone() else { return };
+        let net = self.world.net().clone();
+        match self.rng.below(16) {
+            0..=4 => {
+                net.stall(self.peers[peer].id);
+                self.peers[peer].stalled = true;
+            }
+            5 => net.resume(self.peers[peer].id),
+            6 => self.peers[peer].send_control(&net, Opcode::Ping, b"?"),
+            7 => {
+                self.peers[peer].read(&net);
+            }
+            8 => self.freeze(),
+            _ => {
+                let shard = self.rng.below(self.world.shard_count());
                 self.world.turn(shard);
             }
         }
     }
 
-    fn talk(&mut self, peer: usize, event: &str) {
-        let mut message = json!({ "type": event });
-        if matches!(event, "publish" | "others" | "subscribe" | "unsubscribe") {
-            message["room"] = json!(ROOMS[self.rng.below(ROOMS.len())]);
+    /// The process stands still. Peers do not, unless it is their machine too.
+    pub(crate) fn freeze(&mut self) {
+        let seconds = self.pick(&[0, 1, 2, 5, 70]);
+        self.world.freeze(Duration::from_millis(seconds * 1000 + 900));
+        let net = self.world.net().clone();
+        if seconds < 5 || self.rng.chance(50) {
+            for peer in &mut self.peers {
+                peer.read(&net);
+            }
         }
-        if matches!(event, "publish" | "others" | "broadcast") {
-            self.published += 1;
+    }
+
+    fn leave(&mut self, peer: usize) {
+        let net = self.world.net().clone();
+        self.peers[peer].send_control(&net, Opcode::Close, &1000u16.to_be_bytes());
+        self.peers[peer].left = true;
+    }
+
+    pub(crate) fn reset(&mut self, peer: usize) {
+        self.world.net().reset(self.peers[peer].id);
+        self.peers[peer].left = true;
+        self.peers[peer].broken = true;
+    }
+
+    pub(crate) fn talk(&mut self, peer: usize, event: &str) {
+        let mut message = json!({ "type": event });
+        match event {
+            "publish" | "subscribe" | "unsubscribe" => message["room"] = json!(self.pick(&ROOMS)),
+            "others" | "keyed" | "many" => {
+                let room = if self.rng.chance(20) { self.pick(&HANDLE_ROOMS) } else { "" };
+                let room = if room.is_empty() { self.pick(&ROOMS) } else { room };
+                message["room"] = json!(room);
+            }
+            _ => {}
+        }
+        match event {
+            "keyed" => message["to"] = json!(self.pick(&["key", "other key"])),
+            "name" | "whisper" => message["to"] = json!(self.pick(&USERS)),
+            "policy" => message["to"] = json!(self.pick(&SlowPolicy::ALL).name()),
+            "direct" => {
+                let Some(client) = self.some_client() else { return };
+                message["to"] = json!(client);
+            }
+            _ => {}
+        }
+        if matches!(
+            event,
+            "publish" | "others" | "keyed" | "many" | "broadcast" | "whisper" | "direct"
+        ) {
             // Now and then a frame that is referenced instead of copied.
-            let padding = if self.rng.chance(3) { 20_000 } else { self.rng.below(60) };
-            message["data"] = json!({ "n": self.published, "pad": "x".repeat(padding) });
+            let padding = if self.rng.chance(1) { 20_000 } else { self.rng.below(100) };
+            let n = self.number(if event == "many" { MANY } else { 1 });
+            message["data"] = json!({ "n": n, "pad": "x".repeat(padding) });
+            self.bounds.largest = self.bounds.largest.max(padding + 50);
         }
         let pieces = 1 + self.rng.below(3);
         self.peers[peer].send(self.world.net(), &message.to_string(), pieces);
     }
 
-    /// Lets everything arrive.
-    fn rest(&mut self) {
-        self.world.settle();
-        let net = self.world.net().clone();
-        for peer in &mut self.peers {
-            peer.read(&net);
-        }
-        self.phases.push(self.log.lock().unwrap().len());
+    /// The first of `count` new numbers.
+    fn number(&mut self, count: u64) -> u64 {
+        let first = self.published + 1;
+        self.published += count;
+        first
     }
 
-    /// Random operations, then everybody reads until nothing is left.
-    fn play(&mut self, steps: usize) {
-        for _ in 0..3 {
-            for _ in 0..steps {
-                self.step();
+    fn publish_by_hand(&mut self) {
+        let n = self.number(1);
+        let act = match self.rng.below(6) {
+            0..=1 => Act::Publish { room: self.pick(&HANDLE_ROOMS), n },
+            2 => Act::Publish { room: self.pick(&ROOMS), n },
+            3 => Act::Whisper { user: self.pick(&USERS), n },
+            4 => Act::Broadcast { n },
+            _ => match self.some_client() {
+                Some(client) => Act::Send { client, n },
+                None => return,
+            },
+        };
+        self.by_hand(act);
+    }
+
+    fn by_hand(&mut self, act: Act) {
+        self.hand.act(act, self.phases.len());
+    }
+
+    pub(crate) fn some_membership_by_hand(&mut self) {
+        let Some(client) = self.some_client() else { return };
+        let room = self.pick(&HANDLE_ROOMS);
+        let joins = self.rng.chance(70);
+        self.by_hand(if joins { Act::Join { client, room } } else { Act::Leave { client, room } });
+    }
+
+    /// Turns until nothing moves; nothing may be kept beyond the bounds meanwhile.
+    fn settle(&mut self) {
+        for _ in 0..1_000_000 {
+            if self.world.is_quiet() {
+                return;
             }
+            for shard in 0..self.world.shard_count() {
+                self.world.turn(shard);
+            }
+            self.watch();
+        }
+        panic!("a shard never comes to rest");
+    }
+
+    pub(crate) fn watch(&mut self) {
+        let rooms = ROOMS.len() + HANDLE_ROOMS.len() + USERS.len() + 1;
+        self.bounds.check(self.world.kept_bytes(), self.peers.len(), rooms);
+    }
+
+    /// Lets everything arrive and be answered.
+    pub(crate) fn rest(&mut self) {
+        let net = self.world.net().clone();
+        loop {
+            self.settle();
+            let mut came = false;
+            for peer in &mut self.peers {
+                came |= peer.read(&net);
+            }
+            if !came {
+                break;
+            }
+        }
+        self.phases.push(self.tap.len());
+    }
+
+    /// Time passes, in which peers answer pings.
+    pub(crate) fn pass_time(&mut self, milliseconds: usize) {
+        let mut left = milliseconds;
+        while left > 0 {
+            let step = left.min(1 + self.rng.below(ANSWER_MS));
+            self.world.advance(Duration::from_millis(step as u64));
             self.rest();
-            let pause = Duration::from_millis(self.rng.below(2000) as u64);
-            self.world.advance(pause);
+            left -= step;
+        }
+    }
+
+    /// Random steps, then everybody reads until nothing is left. Whoever was held for
+    /// it goes on.
+    pub(crate) fn play(&mut self, mut steps: impl FnMut(&mut Self)) {
+        for _ in 0..3 {
+            steps(self);
+            self.rest();
+            let pause = self.rng.below(2000);
+            self.pass_time(pause);
         }
         let net = self.world.net().clone();
         for peer in &self.peers {
             net.resume(peer.id);
         }
         self.rest();
+        assert_eq!(self.world.held_count(), 0, "somebody is held though all have read");
     }
 
     /// Everybody leaves; the engine must keep nothing of them.
-    fn end(mut self) {
+    pub(crate) fn end(mut self) -> Outcome {
+        let stats = self.world.stats();
         let net = self.world.net().clone();
-        for peer in 0..self.peers.len() {
-            if !self.left[peer] {
-                net.finish(self.peers[peer].id);
-            }
+        for peer in &self.peers {
+            net.finish(peer.id);
         }
         self.rest();
         self.world.advance(Duration::from_secs(20));
         assert!(self.world.is_empty(), "something is left of the connections: {:?}", self.world);
-    }
-
-    fn events(&self, peer: usize) -> Vec<&Value> {
-        let events = self.peers[peer].frames.iter();
-        events
-            .filter_map(|frame| match frame {
-                Frame::Event(event) => Some(event),
-                _ => None,
-            })
-            .collect()
-    }
-}
-
-/// Random operations, and what each peer was sent against the model.
-pub(crate) fn against_the_model(seed: u64, shards: usize) {
-    let mut run = Run::new(seed, shards);
-    run.play(25);
-    let log = run.log.lock().unwrap().clone();
-    if shards == 1 {
-        check_exactly(&run, &log);
-    } else {
-        check_loosely(&run, &log);
-    }
-    run.end();
-}
-
-/// With one shard there is one order: the model's.
-fn check_exactly(run: &Run, log: &[Entry]) {
-    let model = Model::of(log);
-    for peer in 0..run.peers.len() {
-        let Some(client) = &run.peers[peer].client_id else {
-            assert!(run.left[peer], "peer {peer} was never greeted");
-            continue;
-        };
-        let expected: Vec<&Value> = model.sent[client].iter().collect();
-        let seen = run.events(peer);
-        if run.broken[peer] {
-            assert!(expected.starts_with(&seen), "peer {peer}: {seen:#?}\n!= {expected:#?}");
-        } else {
-            assert_eq!(seen, expected, "peer {peer}");
-            assert!(run.peers[peer].is_between_frames(), "peer {peer}: half a frame");
+        let kept = self.world.kept_bytes();
+        assert_eq!(kept.total(), kept.underway, "{kept:?}");
+        Outcome {
+            holds: stats.holds,
+            busy: self.hand.refused.len(),
+            dropped: stats.messages_dropped,
+            too_slow: stats.slow_disconnects,
         }
     }
-}
-
-/// With several, publications of different shards may meet in any order.
-fn check_loosely(run: &Run, log: &[Entry]) {
-    let memberships = Memberships::of(log);
-    for peer in 0..run.peers.len() {
-        let Some(client) = run.peers[peer].client_id.clone() else { continue };
-        let mut last: BTreeMap<&str, u64> = BTreeMap::new();
-        let mut seen: Vec<u64> = Vec::new();
-        for event in run.events(peer) {
-            if event["type"] != "message" {
-                continue;
-            }
-            let number = event["data"]["n"].as_u64().unwrap();
-            let from = event["client_id"].as_str().unwrap();
-            let before = last.insert(from, number).unwrap_or(0);
-            assert!(before < number, "peer {peer}: {number} of {from} behind {before}");
-            seen.push(number);
-        }
-        for (index, entry) in log.iter().enumerate() {
-            let Accepted::Message { event, room, data } = &entry.what else { continue };
-            let everyone = event == "broadcast";
-            let others = event == "others";
-            let published = event == "publish" && memberships.has_sent(index);
-            if !everyone && !others && !published {
-                continue;
-            }
-            let number = data.as_ref().unwrap()["n"].as_u64().unwrap();
-            let end = *run.phases.iter().find(|end| **end > index).unwrap();
-            let room = if everyone { None } else { room.as_deref() };
-            let excepted = others && entry.client == client;
-            let (always, ever) = if excepted {
-                (false, false)
-            } else {
-                memberships.during(&client, room, index, end)
-            };
-            let came = seen.contains(&number);
-            assert!(came || !always || run.broken[peer], "peer {peer} lacks {number}");
-            assert!(!came || ever, "peer {peer} got {number} without being a member");
-        }
-    }
-}
-
-/// A client and a room of its, or its being open.
-type Membership = (String, Option<String>);
-
-/// Who was a member when, by index of the log.
-struct Memberships {
-    /// When each membership began or ended.
-    changes: BTreeMap<Membership, Vec<(usize, bool)>>,
-    /// Whether the publish at this index was by a member.
-    sent: Vec<bool>,
-}
-
-impl Memberships {
-    fn of(log: &[Entry]) -> Self {
-        let mut this = Self { changes: BTreeMap::new(), sent: vec![false; log.len()] };
-        for (index, entry) in log.iter().enumerate() {
-            let client = entry.client.clone();
-            match &entry.what {
-                Accepted::Opened => this.change(client, None, index, true),
-                Accepted::Gone => {
-                    let rooms = ROOMS.iter().map(|room| Some((*room).to_owned()));
-                    for room in rooms.chain([None]) {
-                        this.change(client.clone(), room, index, false);
-                    }
-                }
-                Accepted::Message { event, room, .. } => match event.as_str() {
-                    "subscribe" => this.change(client, room.clone(), index, true),
-                    "unsubscribe" => this.change(client, room.clone(), index, false),
-                    _ => this.sent[index] = this.during(&client, room.as_deref(), index, index).0,
-                },
-            }
-        }
-        this
-    }
-
-    fn change(&mut self, client: String, room: Option<String>, index: usize, member: bool) {
-        self.changes.entry((client, room)).or_default().push((index, member));
-    }
-
-    fn has_sent(&self, index: usize) -> bool {
-        self.sent[index]
-    }
-
-    /// Whether the client was a member from `from` to `to` all the time, and
-    /// whether it was at any time.
-    fn during(&self, client: &str, room: Option<&str>, from: usize, to: usize) -> (bool, bool) {
-        let key = (client.to_owned(), room.map(str::to_owned));
-        let changes = self.changes.get(&key).map_or(&[][..], Vec::as_slice);
-        let before = changes.iter().rev().find(|(index, _)| *index <= from);
-        let start = before.is_some_and(|(_, member)| *member);
-        let within = changes.iter().filter(|(index, _)| (from + 1..to).contains(index));
-        let (mut always, mut ever) = (start, start);
-        for (_, member) in within {
-            always &= member;
-            ever |= member;
-        }
-        (always, ever)
-    }
-}
-
-/// Readers that stall under a small budget and a lossy policy.
-pub(crate) fn with_slow_readers(seed: u64) {
-    let policies = [SlowPolicy::DropOldest, SlowPolicy::DropNewest, SlowPolicy::Conflate];
-    let policy = policies[(seed % 3) as usize];
-    let limits =
-        Limits { queue_bytes: 2000, batch_bytes: 500, slow_policy: policy, ..Limits::default() };
-    let engine = Engine::builder().limits(limits);
-    let mut world = World::new(seed, 1, Faults::all(), engine).unwrap();
-    let net = world.net().clone();
-    let mut rng = Rng::new(seed);
-    let mut peers: Vec<Peer> = (0..3).map(|_| Peer::new(world.upgrade(0, "/ws"), 0)).collect();
-    for peer in &peers {
-        peer.send(&net, r#"{"type":"subscribe","room":"red"}"#, 1);
-    }
-    world.settle();
-    net.stall(peers[1].id);
-    let count = 150 + rng.below(100) as u64;
-    for number in 1..=count {
-        let pad = "y".repeat(rng.below(100));
-        let data = json!({ "n": number, "pad": pad });
-        let message = json!({ "type": "publish", "room": "red", "data": data });
-        peers[0].send(&net, &message.to_string(), 1);
-        if rng.chance(70) {
-            world.settle();
-        }
-    }
-    world.settle();
-    net.resume(peers[1].id);
-    world.settle();
-    for peer in &mut peers {
-        peer.read(&net);
-        assert!(peer.is_between_frames());
-    }
-    let all: Vec<u64> = (1..=count).collect();
-    assert_eq!(numbers(&peers[0]), all);
-    assert_eq!(numbers(&peers[2]), all);
-    check_what_is_left(policy, &numbers(&peers[1]), count);
-    assert!(world.stats().messages_dropped > 0);
-}
-
-fn check_what_is_left(policy: SlowPolicy, seen: &[u64], count: u64) {
-    assert!(seen.is_sorted_by(|a, b| a < b), "out of order or twice: {seen:?}");
-    assert!((seen.len() as u64) < count, "nothing was dropped");
-    match policy {
-        SlowPolicy::DropNewest => {
-            // An unbroken beginning, and it ends before the last.
-            assert!(seen.len() > 5 && seen[..5] == [1, 2, 3, 4, 5], "{seen:?}");
-            assert_ne!(seen.last(), Some(&count), "{seen:?}");
-        }
-        _ => assert_eq!(seen.last(), Some(&count), "the newest must arrive: {seen:?}"),
-    }
-}
-
-fn numbers(peer: &Peer) -> Vec<u64> {
-    let messages = peer.frames.iter().filter_map(|frame| match frame {
-        Frame::Event(event) => event["data"]["n"].as_u64(),
-        _ => None,
-    });
-    messages.collect()
-}
-
-/// Everything that every peer was sent in a run, with client ids by number.
-pub(crate) fn transcript(seed: u64) -> String {
-    let mut run = Run::new(seed, 2);
-    run.play(40);
-    let mut text = String::new();
-    for peer in &run.peers {
-        let _ = writeln!(text, "{} {:?}", peer.shard, peer.frames);
-    }
-    let ids: Vec<String> = run.peers.iter().filter_map(|peer| peer.client_id.clone()).collect();
-    for (number, id) in ids.iter().enumerate() {
-        text = text.replace(id, &format!("client {number}"));
-    }
-    text
 }
