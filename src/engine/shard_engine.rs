@@ -317,7 +317,6 @@ impl ShardEngine {
     /// A mail that is dealt with once it has been looked at.
     fn on_small_mail(&mut self, mail: Mail) {
         match mail {
-            Mail::Publish(_) => {}
             Mail::Send(letter) => {
                 let open = |found: &super::connection::Connection| found.state == State::Open;
                 if self.core.find(letter.to).is_some_and(open) {
@@ -338,8 +337,9 @@ impl ShardEngine {
             Mail::Ask(question) => question(self),
             Mail::Credit(shard, credits) => self.core.on_credit(shard, &credits),
             Mail::AskCredit(shard) => self.core.windows.asked_by(shard),
-            // The shard has taken it out: dropped, its socket is closed.
-            Mail::Adopt(_) => {}
+            // A publication was delivered. The shard has taken a socket out: dropped, it is
+            // closed.
+            Mail::Publish(_) | Mail::Adopt(_) => {}
         }
     }
 
