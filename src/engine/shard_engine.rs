@@ -13,9 +13,9 @@ use super::{
     flow::{Cause, Resumed},
     flush::Outlet,
     handler::{App, Fault, guard},
-    mail::{JoinRequest, LeaveRequest, Mail, Origin, Parcel},
+    mail::{Mail, Origin, Parcel},
     opening,
-    publish::{Target, to_payload},
+    publish::Target,
     refusals::Refusals,
     stats::Stats,
     timers::TICK_MS,
@@ -300,59 +300,14 @@ impl ShardEngine {
 
     /// A message from another thread.
     pub(crate) fn on_mail(&mut self, parcel: Parcel) {
-        let Parcel { mail, origin, bytes } = parcel;
         self.core.stats.mails_received += 1;
-        if let Origin::Connection(id) = origin {
-            self.core.windows.owe(id, bytes);
+        if let Origin::Connection(id) = parcel.origin {
+            self.core.windows.owe(id, parcel.bytes);
         }
-        if let Mail::Publish(publication) = mail {
-            self.core.deliver(&publication, Some((origin, bytes)));
-        } else {
-            self.on_small_mail(mail);
-            self.core.credit(origin, bytes);
+        if let Some(question) = self.core.on_mail(parcel) {
+            question(self);
         }
         self.settle();
-    }
-
-    /// A mail that is dealt with once it has been looked at.
-    fn on_small_mail(&mut self, mail: Mail) {
-        match mail {
-            Mail::Send(letter) => {
-                let open = |found: &super::connection::Connection| found.state == State::Open;
-                if self.core.find(letter.to).is_some_and(open) {
-                    let data = to_payload(&letter.data);
-                    let event = &letter.event;
-                    let message =
-                        Event::Message { event, room: None, data, from: None, user: None };
-                    self.core.tell(letter.to.slot(), &message);
-                }
-            }
-            Mail::Close(id, reason) => self.core.disconnect(id, reason),
-            Mail::Join(join) => self.on_join_request(*join),
-            Mail::Leave(leave) => {
-                let LeaveRequest { id, room, answer } = *leave;
-                let known = self.core.find(id).is_some();
-                answer(known && self.core.leave(id, Target::Room(&room)));
-            }
-            Mail::Ask(question) => question(self),
-            Mail::Credit(shard, credits) => self.core.on_credit(shard, &credits),
-            Mail::AskCredit(shard) => self.core.windows.asked_by(shard),
-            // A publication was delivered. The shard has taken a socket out: dropped, it is
-            // closed.
-            Mail::Publish(_) | Mail::Adopt(_) => {}
-        }
-    }
-
-    fn on_join_request(&mut self, request: JoinRequest) {
-        let JoinRequest { id, room, answer } = request;
-        let open = self.core.find(id).is_some_and(|found| found.state == State::Open);
-        let joined = open.then(|| self.core.join(id, Target::Room(room.name())).map(drop));
-        if let Some(Err(refusal)) = joined {
-            self.core.tell(id.slot(), &Event::Refused(refusal));
-        }
-        // Whoever is answered finds the directory as the join left it.
-        drop(room);
-        answer(joined);
     }
 
     /// Handles the timers that have come up, and a slice of a drain. Returns
@@ -410,6 +365,7 @@ impl ShardEngine {
 
     /// What to send to other shards now: a bit for each, and the mail.
     pub(crate) fn take_outbound(&mut self) -> Vec<(u64, Parcel)> {
+        (self.core.take_from_handles)(&mut self.core.outbound);
         let Core { windows, outbound, shard, .. } = &mut self.core;
         for (to, credits) in windows.take_credits() {
             let credit = Mail::Credit(*shard, credits).charged_to(Origin::Shard);
