@@ -153,6 +153,8 @@ pub(crate) struct Core {
     pub(crate) windows: Windows,
     /// Bytes of handles' mail that have been taken since this was last told.
     pub(crate) handle_credit: usize,
+    /// Messages and control frames that were looked at in this turn.
+    pub(crate) messages: usize,
     /// The connection whose input is being looked at.
     pub(crate) heard: Option<ConnId>,
     pub(crate) wheel: Wheel,
@@ -218,6 +220,7 @@ impl Core {
             flow: Flow::default(),
             windows,
             handle_credit: 0,
+            messages: 0,
             heard: None,
             wheel: Wheel::new(now.tick()),
             stats: Stats::default(),

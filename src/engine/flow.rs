@@ -28,6 +28,8 @@ pub(crate) enum Cause {
     Window(u8, Tightness),
     /// Itself, to take its answers.
     Answers,
+    /// Its turn: it had as many messages looked at as one may have in a turn.
+    Turn,
 }
 
 /// What was read of a held connection and not been looked at.
@@ -175,6 +177,7 @@ impl Core {
             // The flush looks at it even if it has nothing to send it: what it waits
             // for may be with the driver, or be sent to somebody else.
             Cause::Answers => self.mark_ready(id.slot()),
+            Cause::Turn => self.flow.ready.push_back(id),
         }
     }
 

@@ -126,6 +126,8 @@ impl Core {
             channel.lowest = end;
             channel.behind = 0;
             channel.paced = 0;
+            channel.has_pressed = false;
+            channel.caught_up = false;
         }
         let none = Bytes::new();
         while let Some(member) = self.rooms.channel(index).members.get(self.position(index)) {
@@ -138,13 +140,14 @@ impl Core {
                 let passed = Membership { channel: index, position: self.position(index) as u32 };
                 self.serve(slot, Some(passed), &none, outlet);
             }
-            let paced = lacks && self.is_paced(slot);
+            let (paced, pressed) = if lacks { self.pace(slot) } else { (false, false) };
             let channel = self.rooms.channel_mut(index);
             let cursor = channel.members[channel.passed as usize].cursor;
             channel.passed += 1;
             if cursor != end {
                 channel.behind += 1;
                 channel.paced += u32::from(paced);
+                channel.has_pressed |= pressed;
             }
             if channel.log.behind(cursor) > channel.log.behind(channel.lowest) {
                 channel.lowest = cursor;
@@ -157,12 +160,17 @@ impl Core {
         self.rooms.channel(channel).passed as usize
     }
 
-    /// Whether a connection that is behind has taken something of late, and wants to
-    /// lose nothing.
-    fn is_paced(&self, slot: u32) -> bool {
+    /// Whether a connection that is behind has taken something of late and wants to
+    /// lose nothing; and whether moreover half of its budget is used up, so that it
+    /// would soon be closed as a slow one.
+    fn pace(&self, slot: u32) -> (bool, bool) {
         let connection = &self.connections[slot as usize];
-        let lag = connection.lag.as_ref().filter(|_| connection.policy == SlowPolicy::Close);
-        lag.is_some_and(|lag| self.now.tick().wrapping_sub(lag.since) <= PACE_TICKS)
+        let Some(lag) = connection.lag.as_ref().filter(|_| connection.policy == SlowPolicy::Close)
+        else {
+            return (false, false);
+        };
+        let paced = self.now.tick().wrapping_sub(lag.since) <= PACE_TICKS;
+        (paced, paced && lag.waiting() > self.limits.queue_bytes / 2)
     }
 
     /// Everybody has been passed: forgets what everybody has, and credits what most
@@ -170,24 +178,19 @@ impl Core {
     fn finish_pass(&mut self, index: u32) -> bool {
         let channel = self.rooms.channel_mut(index);
         channel.passed = 0;
-        let lagging = channel.paced as usize * 4 > channel.members.len();
+        let lagging = channel.has_pressed || channel.paced as usize * 4 > channel.members.len();
         channel.is_lagging = lagging;
-        let is_new = lagging && !std::mem::replace(&mut channel.is_listed, lagging);
         let (lowest, pass_end) = (channel.lowest, channel.pass_end);
         if !lagging {
             self.settle_channel(index, pass_end);
         }
-        if is_new {
-            self.rooms.lagging.push(index);
-        }
+        self.rooms.list_if_lagging(index);
         let channel = self.rooms.channel_mut(index);
         channel.log.trim(lowest);
-        // Members that the pass left behind may have caught up before its end: those
-        // that it counted are then too many, and its lowest cursor too low.
-        let behind = channel.behind as usize;
-        let most_have_it = lagging && behind * 4 <= channel.members.len();
-        let must_pass_again = !channel.log.is_empty() && (behind == 0 || most_have_it);
-        if pass_end != channel.log.end() || must_pass_again {
+        // Of the members that were left behind some have caught up since: there were
+        // fewer than the pass has counted, and its lowest cursor is too low.
+        let counts_too_many = channel.caught_up && (channel.behind == 0 || channel.is_lagging);
+        if pass_end != channel.log.end() || (counts_too_many && !channel.log.is_empty()) {
             return false;
         }
         channel.dirty = false;
@@ -197,10 +200,10 @@ impl Core {
         true
     }
 
-    /// Most members have the log up to `cursor`: whoever was charged for it is
-    /// credited, and publishers that were held may go on.
-    fn settle_channel(&mut self, index: u32, cursor: Cursor) {
-        let relieved = self.rooms.settle(index, cursor, &self.limits);
+    /// Most members have the log up to `end`: whoever was charged for it is credited,
+    /// and publishers that were held may go on.
+    fn settle_channel(&mut self, index: u32, end: Cursor) {
+        let relieved = self.rooms.settle(index, end, &self.limits);
         while let Some(owed) = self.rooms.take_owed(index) {
             self.credit(owed.origin, owed.bytes);
         }

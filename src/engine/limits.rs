@@ -138,9 +138,13 @@ pub struct Limits {
     /// Events of the driver that a shard takes in before it flushes. Default
     /// 4,096: four reads of each of the 1,024 sockets that one wait reports.
     pub events_per_turn: usize,
-    /// Received bytes that a shard takes in before it flushes. Default 2 MiB: about
-    /// 10 ms of tiny messages, which is what a stranger may have to wait.
+    /// Received bytes that a shard takes in before it flushes. Default 1 MiB: about a
+    /// millisecond of messages of 16 KiB.
     pub received_bytes_per_turn: usize,
+    /// Messages that a shard takes in before it flushes, and of which one connection
+    /// may have a sixty-fourth. Default 16,384: 2 to 5 ms of tiny ones, which is what a
+    /// stranger may have to wait.
+    pub messages_per_turn: usize,
     /// Small sends that a turn may make from rooms' logs and queues before the
     /// sockets are read again; a member that is only looked at counts a sixteenth, a
     /// send of 16 KiB twice. Default 512: about 2 ms at 4 µs a send.
@@ -178,7 +182,8 @@ impl Default for Limits {
             refusals_at_once: 256,
             mails_per_turn: 16_384,
             events_per_turn: 4096,
-            received_bytes_per_turn: 2 * 1024 * 1024,
+            received_bytes_per_turn: 1024 * 1024,
+            messages_per_turn: 16_384,
             sends_per_turn: 512,
             timers_per_turn: 4096,
             drain_timeout: Duration::from_secs(30),
@@ -228,11 +233,13 @@ impl Limits {
     /// The least share of a room, in bytes; see [`Limits::shard_share_bytes`].
     pub const LEAST_ROOM_SHARE_BYTES: usize = 16 * 1024;
 
-    /// For so long, in milliseconds, a member that does not take its messages slows
-    /// down whoever publishes into its rooms, if most members are like it. One that
-    /// has taken nothing for longer is left behind. 1 s: a reader of 256 KiB/s counts
-    /// as reading.
-    pub const PACE_MS: u64 = 1000;
+    /// For so long, in milliseconds, after its last batch a member that is behind
+    /// slows down whoever publishes into its rooms, if a quarter of the members are
+    /// behind or half of its budget is used up. One that takes longer for a batch is
+    /// left behind and to its policy. 3 s: longer than a connection that lost
+    /// packets needs to come back; a reader that keeps just ahead of it slows a room
+    /// down to 85 KiB/s, and no further.
+    pub const PACE_MS: u64 = 3000;
 
     /// A gap between two turns beyond what the shard meant to sleep, in
     /// milliseconds, above which the process stood still (SIGSTOP, a paused or
@@ -256,7 +263,7 @@ impl Limits {
     /// # Errors
     /// A sentence that names the offending values.
     pub fn check(&self) -> Result<(), String> {
-        let positive: [(&str, usize); 17] = [
+        let positive: [(&str, usize); 18] = [
             ("head_bytes", self.head_bytes),
             ("message_bytes", self.message_bytes),
             ("frames_per_message", self.frames_per_message as usize),
@@ -272,6 +279,7 @@ impl Limits {
             ("window_bytes", self.window_bytes),
             ("handle_window_bytes", self.handle_window_bytes),
             ("received_bytes_per_turn", self.received_bytes_per_turn),
+            ("messages_per_turn", self.messages_per_turn),
             ("mails_per_turn", self.mails_per_turn),
             ("events_per_turn", self.events_per_turn),
         ];

@@ -39,8 +39,8 @@ pub(crate) struct Owed {
 
 /// The members of a room that want the same form of frames.
 ///
-/// `settled` is how far the log has been taken by all but a quarter of the members
-/// and those that take nothing, in what its entries cost from its beginning on: what
+/// `settled` is how far the log has been taken by three quarters of the members that
+/// read at all, and nearly by each of them, in what its entries cost from its beginning on: what
 /// lies behind it *waits*. A member is slow for what lies before it alone. Invariant:
 /// it is never behind the log's end.
 #[derive(Debug)]
@@ -62,7 +62,12 @@ pub(crate) struct Channel {
     pub(crate) behind: u32,
     /// Those of the present pass that are behind and have taken something of late.
     pub(crate) paced: u32,
-    /// The last whole pass left more than a quarter of the members behind that read.
+    /// One of those would be closed as a slow reader if more were counted against it.
+    pub(crate) has_pressed: bool,
+    /// A member that the present pass had left behind has caught up or gone.
+    pub(crate) caught_up: bool,
+    /// The last whole pass left more than a quarter of the members behind that read, or
+    /// one that is pressed.
     pub(crate) is_lagging: bool,
     /// It is on the list of those that were lagging when it was last looked at.
     pub(crate) is_listed: bool,
@@ -185,6 +190,8 @@ impl Rooms {
             lowest: 0,
             behind: 0,
             paced: 0,
+            has_pressed: false,
+            caught_up: false,
             is_lagging: false,
             is_listed: false,
             is_congested: false,
@@ -253,6 +260,7 @@ impl Rooms {
     fn one_less_behind(&mut self, index: u32) {
         let channel = &mut self.channels[index as usize];
         channel.behind = channel.behind.saturating_sub(1);
+        channel.caught_up = true;
         let most_have_it = channel.behind as usize * 4 <= channel.members.len();
         if !channel.log.is_empty() && (channel.behind == 0 || (channel.is_lagging && most_have_it))
         {
@@ -277,11 +285,15 @@ impl Rooms {
         }
     }
 
-    /// Most members have taken the channel's log up to the entry at `cursor`. Returns
+    /// Most members have taken the channel's log up to `end`. If some that read have
+    /// not, only a quarter of a budget more is counted against them at a time. Returns
     /// whether the channel was congested and is so no more.
-    pub(crate) fn settle(&mut self, index: u32, cursor: Cursor, limits: &Limits) -> bool {
+    pub(crate) fn settle(&mut self, index: u32, end: Cursor, limits: &Limits) -> bool {
         let channel = &mut self.channels[index as usize];
-        let settled = channel.log.entries().cost_at(cursor).max(channel.settled);
+        let all = channel.log.entries().cost_at(end).max(channel.settled);
+        let step = if channel.paced == 0 { u64::MAX } else { limits.queue_bytes as u64 / 4 };
+        let settled = all.min(channel.settled.saturating_add(step));
+        channel.is_lagging |= settled < all;
         self.waiting -= (settled - channel.settled) as usize;
         channel.settled = settled;
         let relieved = channel.is_congested && channel.waiting() <= limits.room_share() / 2;
@@ -313,6 +325,15 @@ impl Rooms {
         let channel = &mut self.channels[channel as usize];
         let settled = channel.settled;
         channel.owed.pop_front_if(|owed| owed.end <= settled)
+    }
+
+    /// Puts a channel that waits for members that read on the list of those that are
+    /// looked at again.
+    pub(crate) fn list_if_lagging(&mut self, index: u32) {
+        let channel = &mut self.channels[index as usize];
+        if channel.is_lagging && !std::mem::replace(&mut channel.is_listed, true) {
+            self.lagging.push(index);
+        }
     }
 
     /// Whether more waits for the channel's members than should.

@@ -68,6 +68,7 @@ impl ShardEngine {
         self.core.wheel.catch_up(now.tick());
         self.core.keep_spared_until_near();
         self.core.begin_work();
+        self.core.messages = 0;
     }
 
     /// The process stood still for at least so long of the time since the last turn,
@@ -161,6 +162,7 @@ impl ShardEngine {
         };
         let before = self.core.heard.replace(id);
         let most = self.core.room_for_answers(id);
+        let messages_before = self.core.messages;
         let left = loop {
             let Some(connection) = self.core.find_mut(id) else { break 0 };
             if !connection.takes_messages() {
@@ -181,8 +183,13 @@ impl ShardEngine {
                     break 0;
                 }
             }
+            self.core.messages += 1;
             if self.core.direct.len() > most {
                 self.core.hold(id, Cause::Answers);
+            } else if self.core.messages - messages_before > self.core.limits.messages_per_turn / 64
+                && !input.is_empty()
+            {
+                self.core.hold(id, Cause::Turn);
             }
         };
         self.core.heard = before;
@@ -209,6 +216,11 @@ impl ShardEngine {
         self.core.unpause(id);
         self.settle();
         Some(at_now - at)
+    }
+
+    /// Whether as many messages were looked at as a turn may take in, or half of that.
+    pub fn has_heard_enough(&self, half: bool) -> bool {
+        self.core.messages >= self.core.limits.messages_per_turn >> u32::from(half)
     }
 
     /// Whether [`ShardEngine::resume_next`] would find a connection.

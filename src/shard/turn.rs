@@ -250,7 +250,8 @@ impl<D: Driver> Shard<D> {
             let Some(more) = self.engine.resume_next() else { break };
             self.after_event();
             bytes += more;
-            if bytes >= self.limits.received_bytes {
+            // The other half is for the sockets.
+            if bytes >= self.limits.received_bytes / 2 || self.engine.has_heard_enough(true) {
                 break;
             }
         }
@@ -314,7 +315,7 @@ impl<D: Driver> Shard<D> {
             }
             self.after_event();
             adopted.drain(..).for_each(|adopted| self.adopt(adopted));
-            if received >= self.limits.received_bytes {
+            if received >= self.limits.received_bytes || self.engine.has_heard_enough(false) {
                 break;
             }
         }
