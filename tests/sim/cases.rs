@@ -109,6 +109,44 @@ fn whoever_is_held_for_slow_readers_is_heard_as_soon_as_they_have_read() {
 }
 
 #[test]
+fn a_handler_that_publishes_waits_for_each_shard_that_does_not_take_it() {
+    let limits = Limits { window_bytes: 4000, ..Limits::default() };
+    let mut case = Case::new(limits, &[0, 1, 2]);
+    case.subscribe(&[1, 2]);
+    case.stall(2);
+    for n in 1..=200 {
+        case.publish(0, n, 100);
+    }
+    case.settle();
+    let kept = case.world.kept_bytes();
+    assert!(kept.underway < 3 * 4000, "{kept:?}");
+    case.world.net().resume(case.peers[2].id);
+    case.settle();
+    assert!(case.peers[1..].iter().all(|peer| peer.numbers().count() == 200));
+}
+
+#[test]
+fn a_handler_that_publishes_to_two_rooms_waits_for_the_members_of_both() {
+    let limits = Limits { room_share_bytes: 1000, queue_bytes: 4000, ..Limits::default() };
+    let mut case = Case::new(limits, &[0, 0, 0]);
+    case.subscribe(&[1]);
+    case.say(2, r#"{"type":"subscribe","room":"blue"}"#);
+    case.settle();
+    case.stall(2);
+    for n in 1..=200 {
+        let pad = "x".repeat(600);
+        let data = format!(r#"{{"n":{n},"pad":"{pad}"}}"#);
+        case.say(0, &format!(r#"{{"type":"both","room":"red","to":"blue","data":{data}}}"#));
+    }
+    case.settle();
+    let kept = case.world.kept_bytes();
+    assert!(kept.logs < 20_000, "{kept:?}");
+    case.world.net().resume(case.peers[2].id);
+    case.settle();
+    assert!(case.peers[1..].iter().all(|peer| peer.numbers().count() == 400));
+}
+
+#[test]
 fn a_change_of_the_policy_does_not_make_a_reader_slow() {
     let mut case = Case::new(Limits::default(), &[0, 0, 0]);
     case.say(1, r#"{"type":"policy","to":"drop-oldest"}"#);
