@@ -40,7 +40,7 @@ pub(crate) fn beyond_all_bounds(seed: u64) -> Outcome {
             net.stall(run.peers[peer].id);
         }
     }
-    for _ in 0..1 + run.rng.below(2) {
+    for _ in 0..=run.rng.below(2) {
         let peer = run.rng.below(run.peers.len());
         let events = ["publish", "others", "keyed", "many", "broadcast", "whisper", "direct"];
         let event = events[run.rng.below(events.len())];
@@ -52,7 +52,7 @@ pub(crate) fn beyond_all_bounds(seed: u64) -> Outcome {
     for _ in 0..MESSAGES {
         run.talk(asker, "ping");
     }
-    for n in 0..MESSAGES as u64 {
+    for n in 1..=MESSAGES as u64 {
         run.by_hand(Act::Publish { room: ROOMS[0], n: 1_000_000 + n });
     }
     for _ in 0..8 {
