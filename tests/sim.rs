@@ -11,6 +11,8 @@ mod bounds;
 mod cases;
 #[path = "sim/check.rs"]
 mod check;
+#[path = "sim/flood.rs"]
+mod flood;
 #[path = "sim/hand.rs"]
 mod hand;
 #[path = "sim/members.rs"]
@@ -106,8 +108,13 @@ fn every_message_that_members_who_stay_lack_is_told_and_counted() {
 }
 
 #[test]
+fn a_flood_is_kept_no_further_than_the_bounds() {
+    assert_pressed(&for_seeds(2, flood::beyond_all_bounds), 90);
+}
+
+#[test]
 fn a_lossy_policy_drops_whole_messages_in_order_and_the_rest_arrives() {
-    for_seeds(4, slow::with_slow_readers);
+    for_seeds(2, slow::with_slow_readers);
 }
 
 /// Everything that every peer was sent in a run, with client ids by number.

@@ -9,7 +9,6 @@ use super::{
     connection::State,
     core::{Core, write_whole},
     disconnect::Disconnect,
-    flow::Cause,
     handler::{HandlerError, HandlerResult},
     info::ConnInfo,
     limits::SlowPolicy,
@@ -210,10 +209,7 @@ impl<'a> Conn<'a> {
         } else if self.core.process.has_shard(to.shard()) {
             let letter = Letter { to, event: event.into(), data: to_data(data) };
             self.core.post(1 << to.shard(), Mail::Send(Box::new(letter)), self.id);
-            let shards = 1 << to.shard();
-            if let Some((shard, why)) = self.core.windows.tight(shards, self.id) {
-                self.core.hold(self.id, Cause::Window(shard, why));
-            }
+            self.core.hold_for_windows(self.id, 1 << to.shard());
         }
     }
 

@@ -36,6 +36,9 @@ pub(crate) enum Cause {
 #[derive(Debug)]
 pub(crate) struct Parked {
     pub(crate) cause: Cause,
+    /// What it waits for after that, if there is still reason to: one call of a handler
+    /// may publish into several rooms and to several shards.
+    then: VecDeque<Cause>,
     /// A message that publishes, and must wait.
     message: Option<Deferred>,
     /// Bytes behind it; those before `at` have been looked at.
@@ -50,7 +53,10 @@ impl Parked {
             Deferred::Text(text) => text.len(),
             Deferred::Binary(bytes) => bytes.len(),
         });
-        size_of::<Self>() + message + self.input.capacity()
+        size_of::<Self>()
+            + self.then.capacity() * size_of::<Cause>()
+            + message
+            + self.input.capacity()
     }
 }
 
@@ -153,20 +159,34 @@ impl Core {
     }
 
     /// Holds a connection: nothing more of it is looked at until `cause` is gone. One
-    /// that is held already stays where it waits.
+    /// that is held already waits for that afterwards.
     pub(crate) fn hold(&mut self, id: ConnId, cause: Cause) {
         let Some(connection) = self.find_mut(id) else { return };
-        if connection.flags.held || connection.state != State::Open {
+        if connection.state != State::Open {
+            return;
+        }
+        if connection.flags.held {
+            if let Some(parked) = self.parked_mut(id)
+                && *parked.then.back().unwrap_or(&parked.cause) != cause
+            {
+                parked.then.push_back(cause);
+            }
             return;
         }
         connection.flags.held = true;
-        let parked = Parked { cause, message: None, input: Vec::new(), at: 0 };
+        let parked =
+            Parked { cause, then: VecDeque::new(), message: None, input: Vec::new(), at: 0 };
         connection.extra().parked = Some(Box::new(parked));
         if !std::mem::replace(&mut connection.flags.paused, true) {
             self.orders.push(Order::Hold(id, true));
         }
         self.flow.held += 1;
         self.stats.holds += 1;
+        self.wait_for(id, cause);
+    }
+
+    /// Has a held connection told when `cause` is gone.
+    fn wait_for(&mut self, id: ConnId, cause: Cause) {
         match cause {
             Cause::Room(channel) => self.flow.rooms.entry(channel).or_default().push_back(id),
             Cause::Window(shard, why) => {
@@ -179,6 +199,35 @@ impl Core {
             Cause::Answers => self.mark_ready(id.slot()),
             Cause::Turn => self.flow.ready.push_back(id),
         }
+    }
+
+    /// Whether a held connection that waits no more for what it did has reason to wait
+    /// for something else. Then it does.
+    fn waits_on(&mut self, id: ConnId) -> bool {
+        while let Some(parked) = self.open_and_parked(id)
+            && let Some(cause) = parked.then.pop_front()
+        {
+            let cause = match cause {
+                Cause::Room(channel) if self.rooms.is_congested(channel) => cause,
+                Cause::Window(shard, _) => match self.windows.tight(1 << shard, id) {
+                    Some((shard, why)) => Cause::Window(shard, why),
+                    None => continue,
+                },
+                _ => continue,
+            };
+            if let Some(parked) = self.parked_mut(id) {
+                parked.cause = cause;
+            }
+            self.wait_for(id, cause);
+            return true;
+        }
+        false
+    }
+
+    /// What is parked of a connection that is held and not about to end.
+    fn open_and_parked(&mut self, id: ConnId) -> Option<&mut Parked> {
+        let connection = self.find_mut(id).filter(|found| found.state == State::Open)?;
+        connection.extra.as_mut()?.parked.as_deref_mut()
     }
 
     /// Keeps a message of a held connection for later.
@@ -267,6 +316,9 @@ impl Core {
                 Some(id) => id,
                 None => self.next_of_relieved()?,
             };
+            if self.waits_on(id) {
+                continue;
+            }
             let now = self.now.tick();
             let Some(connection) = self.find_mut(id) else { continue };
             if !std::mem::take(&mut connection.flags.held) {

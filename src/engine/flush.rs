@@ -127,6 +127,7 @@ impl Core {
             channel.behind = 0;
             channel.paced = 0;
             channel.has_pressed = false;
+            channel.caught_up = false;
         }
         let none = Bytes::new();
         while let Some(member) = self.rooms.channel(index).members.get(self.position(index)) {
@@ -186,12 +187,10 @@ impl Core {
         self.rooms.list_if_lagging(index);
         let channel = self.rooms.channel_mut(index);
         channel.log.trim(lowest);
-        // Members that the pass left behind may have caught up before its end: those
-        // that it counted are then too many, and its lowest cursor too low.
-        let behind = channel.behind as usize;
-        let most_have_it = lagging && behind * 4 <= channel.members.len();
-        let must_pass_again = !channel.log.is_empty() && (behind == 0 || most_have_it);
-        if pass_end != channel.log.end() || must_pass_again {
+        // Of the members that were left behind some have caught up since: there were
+        // fewer than the pass has counted, and its lowest cursor is too low.
+        let counts_too_many = channel.caught_up && (channel.behind == 0 || channel.is_lagging);
+        if pass_end != channel.log.end() || (counts_too_many && !channel.log.is_empty()) {
             return false;
         }
         channel.dirty = false;

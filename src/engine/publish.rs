@@ -92,17 +92,31 @@ impl Core {
         self.hold_publisher(id, room, elsewhere);
     }
 
-    /// Holds who has just published if now more waits than should.
+    /// Holds who has just published if now more waits than should, for each reason that
+    /// there is.
     fn hold_publisher(&mut self, id: ConnId, room: Option<u32>, elsewhere: u64) {
         if self.rooms.congested > 0
             && let Some(room) = room
-            && let Some(channel) = self.rooms.congested_channel(room)
         {
-            self.hold(id, Cause::Room(channel));
-        } else if elsewhere != 0
-            && let Some((shard, why)) = self.windows.tight(elsewhere, id)
+            for index in 0..self.rooms.room(room).channels.len() {
+                let channel = self.rooms.room(room).channels[index];
+                if self.rooms.is_congested(channel) {
+                    self.hold(id, Cause::Room(channel));
+                }
+            }
+        }
+        self.hold_for_windows(id, elsewhere);
+    }
+
+    /// Holds who has just sent something to `shards`, one bit each, if more of it is on
+    /// the way to some of them than should.
+    pub(crate) fn hold_for_windows(&mut self, id: ConnId, shards: u64) {
+        let mut left = shards;
+        while left != 0
+            && let Some((shard, why)) = self.windows.tight(left, id)
         {
             self.hold(id, Cause::Window(shard, why));
+            left &= !(u64::MAX >> (63 - shard));
         }
     }
 

@@ -65,6 +65,8 @@ pub(crate) struct Channel {
     pub(crate) paced: u32,
     /// One of those would be closed as a slow reader if more were counted against it.
     pub(crate) has_pressed: bool,
+    /// A member that the present pass had left behind has caught up or gone.
+    pub(crate) caught_up: bool,
     /// The last whole pass left more than a quarter of the members behind that read, or
     /// one that is pressed.
     pub(crate) is_lagging: bool,
@@ -190,6 +192,7 @@ impl Rooms {
             behind: 0,
             paced: 0,
             has_pressed: false,
+            caught_up: false,
             is_lagging: false,
             is_listed: false,
             is_congested: false,
@@ -258,6 +261,7 @@ impl Rooms {
     fn one_less_behind(&mut self, index: u32) {
         let channel = &mut self.channels[index as usize];
         channel.behind = channel.behind.saturating_sub(1);
+        channel.caught_up = true;
         let most_have_it = channel.behind as usize * 4 <= channel.members.len();
         if !channel.log.is_empty() && (channel.behind == 0 || (channel.is_lagging && most_have_it))
         {

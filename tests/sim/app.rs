@@ -144,6 +144,15 @@ fn with_handlers(engine: Builder) -> Builder {
             }
             Ok(())
         })
+        .on("both", |conn, message| {
+            for _ in 0..2 {
+                conn.to(message.room().unwrap_or_default()).emit("message", message.data());
+            }
+            for _ in 0..2 {
+                conn.to(message.to().unwrap_or_default()).emit("message", message.data());
+            }
+            Ok(())
+        })
         .on("name", |conn, message| conn.set_user(message.to().unwrap_or_default()))
         .on("whisper", |conn, message| {
             conn.to_user(message.to().unwrap_or_default()).emit("message", message.data());

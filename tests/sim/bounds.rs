@@ -10,7 +10,7 @@ const LENT_BYTES: usize = 64 << 10;
 
 /// What a room's log, or a connection, may reserve beside what its bound counts: the
 /// entries that an empty log keeps, a write buffer, a segment.
-const RESERVED_BYTES: usize = 16 << 10;
+const RESERVED_BYTES: usize = 6 << 10;
 
 /// The bounds of one world.
 pub(crate) struct Bounds {
@@ -40,8 +40,10 @@ impl Bounds {
         let underway = self.shards * (ways + handle_window_bytes + parcel) + others * overshoot;
         assert!(kept.underway <= underway, "{kept:?}: more than {underway} underway");
         let share = room_share_bytes.min(queue_bytes / 4);
-        let coming = share + ways + handle_window_bytes + parcel + overshoot;
-        let logs = self.shards * rooms * (2 * queue_bytes + 2 * coming + RESERVED_BYTES);
+        let of_rooms = rooms * (2 * queue_bytes + 2 * share + RESERVED_BYTES);
+        // Whatever comes in lies in one room, and twice as much may be allocated.
+        let coming = ways + handle_window_bytes + parcel + overshoot;
+        let logs = self.shards * (of_rooms + 2 * coming);
         assert!(kept.logs <= logs, "{kept:?}: more than {logs} in logs");
         let queues = connections * (2 * queue_bytes + MANY as usize * frame + RESERVED_BYTES);
         assert!(kept.queues <= queues, "{kept:?}: more than {queues} in queues");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use shardcast::{
-    SlowPolicy,
+    Limits, SlowPolicy,
     driver::sim::{Faults, Rng},
     proto::frame::Opcode,
     shard::sim::World,
@@ -44,16 +44,22 @@ pub(crate) struct Run {
     /// The network loses no time: who reads takes everything at once.
     pub(crate) is_prompt: bool,
     pub(crate) bounds: Bounds,
+    /// Some messages are so large that they are referenced instead of copied.
+    pub(crate) has_large: bool,
     published: u64,
 }
 
 impl Run {
     pub(crate) fn new(seed: u64, shards: usize) -> Self {
+        let limits = if seed.is_multiple_of(3) { patient() } else { cramped() };
+        Self::with_limits(seed, shards, limits)
+    }
+
+    pub(crate) fn with_limits(seed: u64, shards: usize, limits: Limits) -> Self {
         let tap = Tap::default();
         // A few seeds on a perfect network: what fails there is no race.
         let is_prompt = seed.is_multiple_of(10);
         let faults = if is_prompt { Faults::none() } else { Faults::all() };
-        let limits = if seed.is_multiple_of(3) { patient() } else { cramped() };
         let engine = tapped(&tap).limits(limits.clone());
         let world = World::new(seed, shards, faults, engine).unwrap();
         Self {
@@ -65,6 +71,7 @@ impl Run {
             phases: Vec::new(),
             is_prompt,
             bounds: Bounds::new(limits, shards),
+            has_large: true,
             published: 0,
         }
     }
@@ -214,13 +221,19 @@ impl Run {
             "publish" | "others" | "keyed" | "many" | "broadcast" | "whisper" | "direct"
         ) {
             // Now and then a frame that is referenced instead of copied.
-            let padding = if self.rng.chance(1) { 20_000 } else { self.rng.below(100) };
+            let padding =
+                if self.has_large && self.rng.chance(1) { 20_000 } else { self.rng.below(100) };
             let n = self.number(if event == "many" { MANY } else { 1 });
             message["data"] = json!({ "n": n, "pad": "x".repeat(padding) });
             self.bounds.largest = self.bounds.largest.max(padding + 50);
         }
+        self.say(peer, &message.to_string());
+    }
+
+    /// Writes a message, in one frame or several.
+    pub(crate) fn say(&mut self, peer: usize, text: &str) {
         let pieces = 1 + self.rng.below(3);
-        self.peers[peer].send(self.world.net(), &message.to_string(), pieces);
+        self.peers[peer].send(self.world.net(), text, pieces);
     }
 
     /// The first of `count` new numbers.
@@ -245,7 +258,7 @@ impl Run {
         self.by_hand(act);
     }
 
-    fn by_hand(&mut self, act: Act) {
+    pub(crate) fn by_hand(&mut self, act: Act) {
         self.hand.act(act, self.phases.len());
     }
 
