@@ -10,6 +10,7 @@ mod handlers;
 mod health;
 mod hooks;
 mod limits;
+mod order;
 mod panics;
 mod query;
 mod shutdown;

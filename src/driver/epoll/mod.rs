@@ -42,6 +42,13 @@ use crate::{
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
 
+/// What may be read of held connections in vain, all of them together: 8 MiB, 32
+/// receive buffers.
+const UNUSED_BYTES: usize = if cfg!(test) { 256 << 10 } else { 8 << 20 };
+
+/// The most of one read is never less.
+const LEAST_READ_BYTES: usize = 4096;
+
 /// Bounds of one [`EpollDriver`].
 #[derive(Clone, Debug)]
 pub struct EpollSettings {
@@ -89,6 +96,8 @@ pub struct EpollDriver {
     urgent: VecDeque<ConnId>,
     /// Counts up to [`STEPS_PER_ACCEPT`].
     steps: u32,
+    /// How many connections are held.
+    holds: usize,
     /// No data is lent.
     held: bool,
     received: Box<[u8]>,
@@ -137,6 +146,7 @@ impl EpollDriver {
             ready: ReadyList::new(bounds),
             urgent: VecDeque::new(),
             steps: 0,
+            holds: 0,
             held: false,
             received: vec![0; settings.receive_buffer_bytes.max(1)].into_boxed_slice(),
             gather: Vec::with_capacity(GATHER_BYTES),
@@ -215,14 +225,29 @@ impl EpollDriver {
         step
     }
 
+    /// Takes `id` out of the table.
+    fn forget(&mut self, id: ConnId) -> Option<Tenant> {
+        let tenant = self.table.remove(id)?;
+        self.holds -= usize::from(tenant.marks.any(Marks::HELD));
+        Some(tenant)
+    }
+
+    /// The most bytes of one read. Whoever is held may leave as much unused: all of
+    /// them together about [`UNUSED_BYTES`].
+    fn most_read(&self) -> usize {
+        let each = (UNUSED_BYTES / self.holds.max(1)).max(LEAST_READ_BYTES);
+        self.received.len().min(each)
+    }
+
     /// Reads `id` once. It is listed again if it may have more.
     fn serve(&mut self, id: ConnId) -> Option<Step> {
+        let most = self.most_read();
         let tenant = self.table.tenant(id)?;
         if !tenant.wants_read() {
             tenant.marks.clear(Marks::LISTED);
             return None;
         }
-        match read(tenant, &mut self.received) {
+        match read(tenant, &mut self.received[..most]) {
             Outcome::Nothing => {
                 tenant.marks.clear(Marks::READABLE | Marks::CLOSING | Marks::LISTED);
                 None
@@ -231,7 +256,7 @@ impl EpollDriver {
                 self.ready.count(len);
                 // A short read has emptied the socket; what comes later makes a
                 // new edge. Only an end that was already announced makes none.
-                if len < self.received.len() && !tenant.marks.any(Marks::CLOSING) {
+                if len < most && !tenant.marks.any(Marks::CLOSING) {
                     tenant.marks.clear(Marks::READABLE | Marks::LISTED);
                 } else {
                     self.ready.put_back(id);
@@ -304,11 +329,11 @@ impl Driver for EpollDriver {
 
     fn hold(&mut self, id: ConnId, hold: bool) {
         let Some(tenant) = self.table.tenant(id) else { return };
+        let was_held = tenant.marks.take(Marks::HELD);
         if hold {
             tenant.marks.set(Marks::HELD);
-        } else {
-            tenant.marks.clear(Marks::HELD);
         }
+        self.holds = self.holds + usize::from(hold) - usize::from(was_held);
         list(tenant, &mut self.ready, &mut self.urgent);
     }
 
@@ -351,11 +376,11 @@ impl Driver for EpollDriver {
 
     fn close(&mut self, id: ConnId) {
         // Closing the descriptor also ends its registration: it has no duplicate.
-        drop(self.table.remove(id));
+        drop(self.forget(id));
     }
 
     fn detach(&mut self, id: ConnId) -> Option<Detached<TcpStream>> {
-        let mut socket = self.table.remove(id)?.stream;
+        let mut socket = self.forget(id)?.stream;
         // It fails only if the socket is not registered, which is what is wanted.
         let _ = self.poll.registry().deregister(&mut socket);
         Some(Detached { socket, unread: Vec::new() })

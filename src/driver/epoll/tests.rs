@@ -107,3 +107,35 @@ fn a_turn_serves_a_bounded_number_of_sockets_and_the_next_the_others() {
     heard.sort_unstable();
     assert_eq!(heard, [0, 1, 2, 3, 4]);
 }
+
+#[test]
+fn a_crowd_that_is_held_at_its_first_bytes_leaves_little_of_them_unused() {
+    const CROWD: u32 = 40;
+    const EACH: usize = 48 << 10;
+    let (mut driver, address) = opened(&EpollSettings::default());
+    let mut peers: Vec<Peer> =
+        (0..CROWD).map(|slot| accept(&mut driver, address, id(slot))).collect();
+    for peer in &mut peers {
+        // It fits into the socket buffers of both ends.
+        peer.write_all(&[7; EACH]).unwrap();
+    }
+    let (mut lent, mut heard) = (0, 0);
+    while heard < CROWD {
+        driver.wait(PATIENCE).unwrap();
+        while let Some(event) = driver.next() {
+            let Event::Data(from, bytes) = event else { panic!("{event:?}") };
+            (lent, heard) = (lent + bytes.len(), heard + 1);
+            driver.hold(from, true);
+        }
+    }
+    // A few whole reads, and from then on parts of a bound that grow ever smaller.
+    assert!(lent < UNUSED_BYTES * 4, "{lent} bytes lent");
+    (0..CROWD).for_each(|slot| driver.hold(id(slot), false));
+    while lent < EACH * CROWD as usize {
+        driver.wait(PATIENCE).unwrap();
+        while let Some(event) = driver.next() {
+            let Event::Data(_, bytes) = event else { panic!("{event:?}") };
+            lent += bytes.len();
+        }
+    }
+}
