@@ -84,12 +84,17 @@ impl Core {
     /// same whatever the number of its other rooms, unless it is too much: then
     /// the policy makes room for a quarter of the budget.
     pub(crate) fn check_budget(&mut self, slot: u32, passed: Option<Membership>) {
-        let budget = self.limits().queue_bytes;
+        let queue_bytes = self.limits().queue_bytes;
         let connection = &mut self.connections[slot as usize];
         if connection.state != State::Open {
             return;
         }
         let policy = connection.policy;
+        let budget = match policy {
+            SlowPolicy::Close => queue_bytes,
+            // The driver may have two batches, which cannot be dropped.
+            _ => queue_bytes - queue_bytes / 8,
+        };
         let lag = connection.lag();
         lag.is_full &= policy == SlowPolicy::DropNewest && lag.bytes() > low_mark(budget);
         match passed {

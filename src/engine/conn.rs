@@ -26,7 +26,8 @@ use crate::{
 /// whole engine: rooms, users, everyone, and any other connection.
 ///
 /// Nothing here blocks. What is sent leaves at the end of the shard's turn, in
-/// the order of the calls.
+/// the order of the calls, those among them that are made through a
+/// [`Handle`](crate::shard::Handle) in the same handler.
 pub struct Conn<'a> {
     core: &'a mut Core,
     id: ConnId,
@@ -83,6 +84,7 @@ impl<'a> Conn<'a> {
     /// # Errors
     /// If the name is empty or longer than [`Limits::name_bytes`](super::limits::Limits::name_bytes).
     pub fn set_user(&mut self, user: &str) -> HandlerResult {
+        self.core.hear_handles();
         self.core.set_user(self.id, user).map_err(HandlerError::Refused)
     }
 
@@ -111,17 +113,20 @@ impl<'a> Conn<'a> {
     /// If the name is empty or too long, the room is full, or the connection is
     /// in as many rooms as it may be in.
     pub fn join(&mut self, room: &str) -> HandlerResult {
+        self.core.hear_handles();
         let joined = self.core.join(self.id, Target::Room(room));
         joined.map(drop).map_err(HandlerError::Refused)
     }
 
     /// Ends its membership in `room`. Returns whether there was one.
     pub fn leave(&mut self, room: &str) -> bool {
+        self.core.hear_handles();
         self.core.leave(self.id, Target::Room(room))
     }
 
     /// Ends its membership in every room.
     pub fn leave_all(&mut self) {
+        self.core.hear_handles();
         for room in self.rooms() {
             self.core.leave(self.id, Target::Room(&room));
         }
@@ -146,6 +151,7 @@ impl<'a> Conn<'a> {
 
     /// Sends it an event.
     pub fn emit<'d>(&mut self, event: &str, data: impl Into<Option<Payload<'d>>>) {
+        self.core.hear_handles();
         let data = data.into();
         let message = Event::Message { event, room: None, data, from: None, user: None };
         self.core.tell(self.slot(), &message);
@@ -162,6 +168,7 @@ impl<'a> Conn<'a> {
     }
 
     fn send_whole(&mut self, opcode: Opcode, payload: &[u8]) {
+        self.core.hear_handles();
         if self.state().flags.departed {
             return;
         }
@@ -171,6 +178,7 @@ impl<'a> Conn<'a> {
 
     /// Tells it that a request was refused, in its dialect's form of an error.
     pub fn refuse(&mut self, error: &HandlerError) {
+        self.core.hear_handles();
         self.core.tell(self.slot(), &Event::Refused(error.refusal()));
     }
 
@@ -191,6 +199,7 @@ impl<'a> Conn<'a> {
 
     /// Sends an event to one other connection, if it still exists.
     pub fn send_to<'d>(&mut self, to: ConnId, event: &str, data: impl Into<Option<Payload<'d>>>) {
+        self.core.hear_handles();
         let data = data.into();
         if to.shard() == self.core.shard {
             if self.core.find(to).is_some_and(|connection| connection.state == State::Open) {
@@ -208,6 +217,7 @@ impl<'a> Conn<'a> {
     /// and a reason (RFC 6455 section 7.4). No further message of its peer is
     /// heard.
     pub fn close(&mut self, code: u16, reason: &str) {
+        self.core.hear_handles();
         let reason = reason.to_owned().into();
         self.core.disconnect(self.id, Disconnect::Requested { code, reason });
     }
@@ -245,6 +255,7 @@ impl<'c> To<'c> {
     /// Sends `event` with `data`. The receivers are told who sent it.
     pub fn emit<'d>(self, event: &str, data: impl Into<Option<Payload<'d>>>) {
         let Self { core, from, target, except, key } = self;
+        core.hear_handles();
         let user = core.lend_user(from);
         let message = Outgoing {
             event,

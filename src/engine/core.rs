@@ -159,6 +159,9 @@ pub(crate) struct Core {
     pub(crate) heard: Option<ConnId>,
     pub(crate) wheel: Wheel,
     pub(crate) stats: Stats,
+    /// Moves what handlers sent through handles, on this shard's thread, behind what
+    /// is outbound.
+    pub(crate) take_from_handles: fn(&mut Vec<(u64, Parcel)>),
     /// For other shards: a bit for each, and what they get.
     pub(crate) outbound: Vec<(u64, Parcel)>,
     pub(crate) orders: Vec<Order>,
@@ -224,6 +227,7 @@ impl Core {
             heard: None,
             wheel: Wheel::new(now.tick()),
             stats: Stats::default(),
+            take_from_handles: |_| {},
             outbound: Vec::new(),
             orders: Vec::new(),
             watch_rooms: false,

@@ -11,7 +11,7 @@ use super::{
     core::{Core, Order},
     deadlines::PROGRESS_LOOKS,
     gather::gather,
-    limits::{Limits, SlowPolicy},
+    limits::SlowPolicy,
     room_log::{Cursor, Slices},
     timers::{TICK_MS, Tick, reached},
 };
@@ -38,8 +38,8 @@ const WORK_PER_SEND: usize = 16;
 /// Bytes of a send that count as much as a look.
 const BYTES_PER_WORK: usize = 1024;
 
-/// [`Limits::PACE_MS`] in ticks.
-const PACE_TICKS: Tick = (Limits::PACE_MS / TICK_MS) as Tick;
+/// Rooms that wait for their members are looked at again after so long: 240 ms.
+const LOOK_AGAIN_TICKS: Tick = 15;
 
 /// A turn's buffer of direct sends is not kept above this size.
 const KEPT_DIRECT_BYTES: usize = 1024 * 1024;
@@ -169,7 +169,7 @@ impl Core {
         else {
             return (false, false);
         };
-        let paced = self.now.tick().wrapping_sub(lag.since) <= PACE_TICKS;
+        let paced = lag.progress.is_paced(self.now.tick());
         (paced, paced && lag.waiting() > self.limits.queue_bytes / 2)
     }
 
@@ -218,7 +218,7 @@ impl Core {
         if self.rooms.lagging.is_empty() || !reached(self.look_again, self.now.tick()) {
             return;
         }
-        self.look_again = self.now.tick().wrapping_add(PACE_TICKS / 4);
+        self.look_again = self.now.tick().wrapping_add(LOOK_AGAIN_TICKS);
         let rooms = &mut self.rooms;
         let mut lagging = std::mem::take(&mut rooms.lagging);
         lagging.retain(|channel| {
@@ -246,7 +246,8 @@ impl Core {
     /// it has nothing else coming. Returns whether it was that simple.
     fn serve_simply(&mut self, index: u32, slot: u32, outlet: &mut impl Outlet) -> bool {
         let id = self.id_of(slot);
-        let most = self.limits().batch_bytes;
+        let policy = self.connections[slot as usize].policy;
+        let most = self.limits.batch_of(policy);
         let connection = &mut self.connections[slot as usize];
         if connection.lag.is_some()
             || connection.direct_head != NONE
@@ -396,6 +397,7 @@ impl Core {
             let now = self.now.tick();
             let lag = self.connections[slot as usize].lag();
             lag.in_flight = true;
+            lag.progress.count(now, bytes);
             lag.since = now;
             lag.unsent = 0;
             let at = self.tick_after(self.limits().write_timeout / PROGRESS_LOOKS);

@@ -112,7 +112,7 @@ struct Gathering<'a> {
 
 impl Gathering<'_> {
     fn is_full(&self) -> bool {
-        self.taken.bytes >= self.core.limits().batch_bytes
+        self.taken.bytes >= self.core.limits().batch_of(self.connection.policy)
             || self.slices.len() >= Limits::SLICES_PER_BATCH
     }
 

@@ -9,7 +9,13 @@
 
 use bytes::Bytes;
 
-use super::{connection::Control, queue::Queue, timers::Tick, waiting::Tag};
+use super::{
+    connection::Control,
+    limits::Limits,
+    queue::Queue,
+    timers::{TICK_MS, Tick},
+    waiting::Tag,
+};
 
 /// A connection's waiting frames.
 #[derive(Debug, Default)]
@@ -18,6 +24,8 @@ pub(crate) struct Lag {
     pub(crate) in_flight: bool,
     /// When something of it last left, as far as is known.
     pub(crate) since: Tick,
+    /// How much it has taken since it fell behind.
+    pub(crate) progress: Progress,
     /// Bytes that were unsent when the driver was last asked; 0 before.
     pub(crate) unsent: usize,
     /// It is on the list of those that are too slow.
@@ -86,6 +94,41 @@ impl Lag {
         }
         self.queue = Queue::default();
         dropped
+    }
+}
+
+/// What a connection that has fallen behind takes, in two spans of
+/// [`Limits::PACE_MS`].
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// When it fell behind, and when the present span began.
+    span: Option<(Tick, Tick)>,
+    /// Bytes of the span before, and of the present one.
+    before: usize,
+    now: usize,
+}
+
+/// [`Limits::PACE_MS`] in ticks.
+const PACE_TICKS: Tick = (Limits::PACE_MS / TICK_MS) as Tick;
+
+impl Progress {
+    /// A batch of so many bytes is with the driver; the one before has left.
+    pub(crate) fn count(&mut self, now: Tick, bytes: usize) {
+        let (_, begun) = self.span.get_or_insert((now, now));
+        let passed = now.wrapping_sub(*begun);
+        if passed > PACE_TICKS {
+            self.before = if passed > 2 * PACE_TICKS { 0 } else { self.now };
+            (self.now, *begun) = (0, now);
+        }
+        self.now += bytes;
+    }
+
+    /// Whether it reads: it fell behind of late, or has taken enough of late.
+    pub(crate) fn is_paced(&self, now: Tick) -> bool {
+        let Some((fell_behind, begun)) = self.span else { return true };
+        let recent = now.wrapping_sub(begun) <= 2 * PACE_TICKS;
+        now.wrapping_sub(fell_behind) <= PACE_TICKS
+            || (recent && self.before + self.now >= Limits::PACE_BYTES)
     }
 }
 
@@ -158,6 +201,18 @@ mod tests {
         assert_eq!(control[0].as_deref(), Some(&b"2"[..]));
         assert_eq!(control[2].as_deref(), Some(&b"close"[..]));
         assert!(lag.is_empty());
+    }
+
+    #[test]
+    fn who_takes_little_counts_as_reading_for_one_span_and_who_takes_much_for_ever() {
+        let (mut little, mut much) = (Progress::default(), Progress::default());
+        for tick in (0..PACE_TICKS * 5).step_by(10) {
+            little.count(tick, 1000);
+            much.count(tick, Limits::PACE_BYTES / 15);
+            assert_eq!(little.is_paced(tick), tick <= PACE_TICKS, "tick {tick}");
+            assert!(much.is_paced(tick), "tick {tick}");
+        }
+        assert!(!much.is_paced(PACE_TICKS * 8), "it has stopped");
     }
 
     #[test]

@@ -68,7 +68,8 @@ pub struct Limits {
     pub queue_bytes: usize,
     /// What happens to a connection above [`Limits::queue_bytes`].
     pub slow_policy: SlowPolicy,
-    /// Bytes handed to the driver in one send. Default 256 KiB: large enough to
+    /// Bytes handed to the driver in one send, and never more than a quarter of
+    /// [`Limits::queue_bytes`], with a lossy policy a sixteenth. Default 256 KiB: large enough to
     /// fill a socket's buffer, small enough that what can no longer be dropped
     /// or conflated is little.
     pub batch_bytes: usize,
@@ -142,7 +143,8 @@ pub struct Limits {
     /// millisecond of messages of 16 KiB.
     pub received_bytes_per_turn: usize,
     /// Messages that a shard takes in before it flushes, and of which one connection
-    /// may have a sixty-fourth. Default 16,384: 2 to 5 ms of tiny ones, which is what a
+    /// may have a sixty-fourth; an accept counts as so much, and a request head as
+    /// twice that. Default 16,384: 2 to 5 ms of tiny ones, which is what a
     /// stranger may have to wait.
     pub messages_per_turn: usize,
     /// Small sends that a turn may make from rooms' logs and queues before the
@@ -233,13 +235,16 @@ impl Limits {
     /// The least share of a room, in bytes; see [`Limits::shard_share_bytes`].
     pub const LEAST_ROOM_SHARE_BYTES: usize = 16 * 1024;
 
-    /// For so long, in milliseconds, after its last batch a member that is behind
-    /// slows down whoever publishes into its rooms, if a quarter of the members are
-    /// behind or half of its budget is used up. One that takes longer for a batch is
-    /// left behind and to its policy. 3 s: longer than a connection that lost
-    /// packets needs to come back; a reader that keeps just ahead of it slows a room
-    /// down to 85 KiB/s, and no further.
+    /// For so long, in milliseconds, a member that falls behind slows down whoever
+    /// publishes into its rooms, if a quarter of the members are behind or half of its
+    /// budget is used up; and for as long as it takes [`Limits::PACE_BYTES`] in that
+    /// time. Then it is left behind and to its policy. 3 s: longer than a connection
+    /// that lost packets needs to come back.
     pub const PACE_MS: u64 = 3000;
+
+    /// What a member takes in [`Limits::PACE_MS`] if it reads. 1 MiB: a reader can slow
+    /// a room down to 350 KB/s, and no further.
+    pub const PACE_BYTES: usize = 1024 * 1024;
 
     /// A gap between two turns beyond what the shard meant to sleep, in
     /// milliseconds, above which the process stood still (SIGSTOP, a paused or
@@ -250,6 +255,22 @@ impl Limits {
     pub(crate) fn window_of(&self, shards: usize) -> usize {
         let part = self.window_bytes / shards.saturating_sub(1).max(1);
         part.max(Self::LEAST_WINDOW_BYTES.min(self.window_bytes))
+    }
+
+    /// How many messages one connection may have looked at in a turn, and as how many
+    /// an accept counts, which takes some 20 µs. A request head takes twice that to
+    /// answer, or to hand its socket over.
+    pub(crate) fn messages_at_once(&self) -> usize {
+        (self.messages_per_turn / 64).max(1)
+    }
+
+    /// Bytes in one batch: what is with the driver is beside the budget of a slow
+    /// reader, and can not be dropped any more.
+    pub(crate) fn batch_of(&self, policy: SlowPolicy) -> usize {
+        match policy {
+            SlowPolicy::Close => self.batch_bytes.min((self.queue_bytes / 4).max(1)),
+            _ => self.batch_bytes.min((self.queue_bytes / 16).max(1)),
+        }
     }
 
     /// Bytes that wait for members in a room before its publishers are held, when

@@ -27,6 +27,7 @@ mod flush;
 mod gather;
 mod handler;
 mod heads;
+mod hearing;
 mod info;
 mod kept;
 mod lag;

@@ -56,6 +56,7 @@ fn keep(core: &mut Core, id: ConnId, head: Vec<u8>) {
 /// The head is `bytes[..end]`; what follows are the client's first frames.
 fn on_head(engine: &mut ShardEngine, id: ConnId, bytes: &mut [u8], end: usize) {
     let slot = id.slot();
+    engine.core.messages += 2 * engine.core.limits.messages_at_once();
     let head_limits =
         HeadLimits { head_bytes: engine.core.limits().head_bytes, headers: Limits::HEADERS };
     let decision = match handshake::parse(&bytes[..end], &head_limits) {

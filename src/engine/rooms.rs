@@ -44,6 +44,7 @@ pub(crate) struct Owed {
 /// lies behind it *waits*. A member is slow for what lies before it alone. Invariant:
 /// it is never behind the log's end.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state")]
 pub(crate) struct Channel {
     /// Its room.
     pub(crate) room: u32,

@@ -13,9 +13,9 @@ use super::{
     flow::{Cause, Resumed},
     flush::Outlet,
     handler::{App, Fault, guard},
-    mail::{JoinRequest, LeaveRequest, Mail, Origin, Parcel},
+    mail::{Mail, Origin, Parcel},
     opening,
-    publish::{Target, to_payload},
+    publish::Target,
     refusals::Refusals,
     stats::Stats,
     timers::TICK_MS,
@@ -93,6 +93,7 @@ impl ShardEngine {
     /// if it must be closed at once because a limit is reached.
     pub fn on_accepted(&mut self, peer: SocketAddr) -> Option<ConnId> {
         self.core.stats.accepted += 1;
+        self.core.messages += self.core.limits.messages_at_once();
         let admitted = if self.core.draining {
             Admit::Drop
         } else {
@@ -186,7 +187,7 @@ impl ShardEngine {
             self.core.messages += 1;
             if self.core.direct.len() > most {
                 self.core.hold(id, Cause::Answers);
-            } else if self.core.messages - messages_before > self.core.limits.messages_per_turn / 64
+            } else if self.core.messages - messages_before > self.core.limits.messages_at_once()
                 && !input.is_empty()
             {
                 self.core.hold(id, Cause::Turn);
@@ -304,59 +305,14 @@ impl ShardEngine {
 
     /// A message from another thread.
     pub(crate) fn on_mail(&mut self, parcel: Parcel) {
-        let Parcel { mail, origin, bytes } = parcel;
         self.core.stats.mails_received += 1;
-        if let Origin::Connection(id) = origin {
-            self.core.windows.owe(id, bytes);
+        if let Origin::Connection(id) = parcel.origin {
+            self.core.windows.owe(id, parcel.bytes);
         }
-        if let Mail::Publish(publication) = mail {
-            self.core.deliver(&publication, Some((origin, bytes)));
-        } else {
-            self.on_small_mail(mail);
-            self.core.credit(origin, bytes);
+        if let Some(question) = self.core.on_mail(parcel) {
+            question(self);
         }
         self.settle();
-    }
-
-    /// A mail that is dealt with once it has been looked at.
-    fn on_small_mail(&mut self, mail: Mail) {
-        match mail {
-            Mail::Publish(_) => {}
-            Mail::Send(letter) => {
-                let open = |found: &super::connection::Connection| found.state == State::Open;
-                if self.core.find(letter.to).is_some_and(open) {
-                    let data = to_payload(&letter.data);
-                    let event = &letter.event;
-                    let message =
-                        Event::Message { event, room: None, data, from: None, user: None };
-                    self.core.tell(letter.to.slot(), &message);
-                }
-            }
-            Mail::Close(id, reason) => self.core.disconnect(id, reason),
-            Mail::Join(join) => self.on_join_request(*join),
-            Mail::Leave(leave) => {
-                let LeaveRequest { id, room, answer } = *leave;
-                let known = self.core.find(id).is_some();
-                answer(known && self.core.leave(id, Target::Room(&room)));
-            }
-            Mail::Ask(question) => question(self),
-            Mail::Credit(shard, credits) => self.core.on_credit(shard, &credits),
-            Mail::AskCredit(shard) => self.core.windows.asked_by(shard),
-            // The shard has taken it out: dropped, its socket is closed.
-            Mail::Adopt(_) => {}
-        }
-    }
-
-    fn on_join_request(&mut self, request: JoinRequest) {
-        let JoinRequest { id, room, answer } = request;
-        let open = self.core.find(id).is_some_and(|found| found.state == State::Open);
-        let joined = open.then(|| self.core.join(id, Target::Room(room.name())).map(drop));
-        if let Some(Err(refusal)) = joined {
-            self.core.tell(id.slot(), &Event::Refused(refusal));
-        }
-        // Whoever is answered finds the directory as the join left it.
-        drop(room);
-        answer(joined);
     }
 
     /// Handles the timers that have come up, and a slice of a drain. Returns
@@ -414,6 +370,7 @@ impl ShardEngine {
 
     /// What to send to other shards now: a bit for each, and the mail.
     pub(crate) fn take_outbound(&mut self) -> Vec<(u64, Parcel)> {
+        (self.core.take_from_handles)(&mut self.core.outbound);
         let Core { windows, outbound, shard, .. } = &mut self.core;
         for (to, credits) in windows.take_credits() {
             let credit = Mail::Credit(*shard, credits).charged_to(Origin::Shard);

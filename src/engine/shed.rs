@@ -40,8 +40,7 @@ impl Core {
         let dropped = match policy {
             SlowPolicy::Close => 0,
             SlowPolicy::DropOldest => self.drop_oldest(slot, coming, budget),
-            // Copies of short frames cost the process a little more than they count.
-            SlowPolicy::DropNewest => self.drop_newest(slot, &coming, budget - budget / 16),
+            SlowPolicy::DropNewest => self.drop_newest(slot, &coming, budget),
             SlowPolicy::Conflate => {
                 let replaced = self.conflate(slot, &coming);
                 replaced + self.drop_oldest(slot, Coming::new(), budget)

@@ -5,14 +5,15 @@ use std::{fmt, sync::Arc};
 
 use super::{
     clock::unix_ms,
-    mailbox::{Address, Undelivered},
+    mailbox::Address,
+    outbox,
     query::{Paged, Part, Query},
     reply::{JoinError, Reply, of_join},
 };
 use crate::{
     engine::{
-        ConnInfo, Disconnect, JoinRequest, LeaveRequest, Letter, Mail, Page, Process, ShardEngine,
-        Space, Stats,
+        ConnInfo, Disconnect, JoinRequest, LeaveRequest, Letter, Mail, Origin, Page, Parcel,
+        Process, ShardEngine, Space, Stats,
     },
     id::{ClientId, ConnId},
     publication::{Audience, Data, Publication},
@@ -160,12 +161,30 @@ impl Handle {
                 return Err(SendError::Busy);
             }
         }
+        let Some(copy) = mail.for_another() else { return Ok(()) };
+        let parcel = Parcel { mail: copy, origin: Origin::Handle, bytes };
+        // In a handler: in order with what it does through its connection.
+        let Some(_) = outbox::put(&self.0.process, shards, parcel) else { return Ok(()) };
         let mut result = Ok(());
         for address in wanted() {
             let Some(mail) = mail.for_another() else { continue };
             result = result.and(address.send_reserved(mail, bytes).map_err(|_| SendError::Ended));
         }
         result
+    }
+
+    /// Sends what one shard alone gets.
+    fn send_to_shard(&self, shard: u8, address: &Address, mail: Mail) -> Result<(), SendError> {
+        let bytes = mail.bytes();
+        if !address.reserve(bytes) {
+            let ended = address.has_ended();
+            return Err(if ended { SendError::Ended } else { SendError::Busy });
+        }
+        let parcel = Parcel { mail, origin: Origin::Handle, bytes };
+        match outbox::put(&self.0.process, 1 << shard, parcel) {
+            None => Ok(()),
+            Some(parcel) => address.send(parcel).map_err(|_| SendError::Ended),
+        }
     }
 
     /// Waits until what was sent to the shards before has been taken so far that
@@ -222,7 +241,7 @@ impl Handle {
         let (reply, give) = Reply::pair();
         let answer = Box::new(|joined| give(of_join(joined)));
         let mail = Mail::Join(Box::new(JoinRequest { id, room, answer }));
-        address.send_from_handle(mail).map_err(why)?;
+        self.send_to_shard(id.shard(), address, mail)?;
         Ok(reply)
     }
 
@@ -244,7 +263,7 @@ impl Handle {
     }
 
     fn mail_to(&self, id: ConnId, mail: Mail) -> Result<(), SendError> {
-        self.address_of(id)?.send_from_handle(mail).map_err(why)
+        self.send_to_shard(id.shard(), self.address_of(id)?, mail)
     }
 
     /// The connection that clients know by `client`, if it is one of this process.
@@ -332,7 +351,7 @@ impl Handle {
             };
             // An undelivered question drops its sender: the query learns of it.
             let mail = Mail::Ask(Box::new(answer));
-            let _ = address.send_from_handle(mail);
+            let _ = self.send_to_shard(shard as u8, address, mail);
         }
         Query::new(receiver, shards.count_ones() as usize, nothing, merge)
     }
@@ -373,13 +392,6 @@ impl fmt::Debug for Handle {
 fn joined(mut a: Vec<ConnInfo>, mut b: Vec<ConnInfo>) -> Vec<ConnInfo> {
     a.append(&mut b);
     a
-}
-
-fn why(undelivered: Undelivered) -> SendError {
-    match undelivered {
-        Undelivered::Full => SendError::Busy,
-        Undelivered::Ended => SendError::Ended,
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod driver_kind;
 mod handle;
 mod health;
 mod mailbox;
+mod outbox;
 mod query;
 mod reply;
 mod runtime;

@@ -11,7 +11,10 @@
 
 use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
-use super::mailbox::{Mailbox, Post};
+use super::{
+    mailbox::{Mailbox, Post},
+    outbox,
+};
 use crate::{
     batch::{Sending, Slice},
     driver::{Detached, Driver, Event, Gone},
@@ -115,7 +118,7 @@ const RESUMED_PER_TURN: usize = 256;
 
 impl<D: Driver> Shard<D> {
     pub(crate) fn new(
-        engine: ShardEngine,
+        mut engine: ShardEngine,
         driver: D,
         mailbox: Mailbox,
         post: Post,
@@ -124,6 +127,7 @@ impl<D: Driver> Shard<D> {
     ) -> Self {
         mailbox.set_waker(driver.waker());
         let process = Arc::clone(&engine.core.process);
+        engine.core.take_from_handles = outbox::take;
         Self {
             engine,
             driver,
@@ -147,6 +151,7 @@ impl<D: Driver> Shard<D> {
     /// When the driver can wait no more.
     pub(crate) fn turn(&mut self, clock: &impl Clock) -> io::Result<()> {
         self.sleep()?;
+        outbox::open(&self.process);
         let now = self.standstill.corrected(clock.now());
         self.engine.core.pulse().set_due(self.standstill.last_ms);
         self.engine.begin_turn(now);
@@ -163,6 +168,7 @@ impl<D: Driver> Shard<D> {
         let more_resumed = self.engine.has_resumable() && !self.must_hold();
         let more = more_events || more_timers || more_sends || more_resumed;
         self.left_over = more || !self.postponed.is_empty();
+        outbox::close();
         Ok(())
     }
 

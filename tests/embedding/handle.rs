@@ -87,6 +87,41 @@ fn one_thread_publishes_in_order_and_many_lose_nothing() {
 }
 
 #[test]
+fn what_a_handler_does_through_its_connection_and_a_handle_happens_in_that_order() {
+    on_shards(|shards| {
+        let slot = Arc::new(OnceLock::<Handle>::new());
+        let inside = Arc::clone(&slot);
+        let bed = Bed::start(shards, |builder| {
+            builder.on("all", move |conn, _| {
+                let handle = inside.get().expect("the test sets it");
+                for round in 0..20 {
+                    conn.to("r").emit("conn", &number(round * 2));
+                    handle.publish("r", "handle", number(round * 2 + 1))?;
+                }
+                conn.emit("conn", &number(40));
+                handle.send(conn.id(), "handle", number(41))?;
+                conn.emit("conn", &number(42));
+                Ok(())
+            })
+        });
+        slot.set(bed.handle.clone()).expect("set once");
+        let mut clients = bed.client_on_each_shard();
+        for client in &mut clients {
+            client.subscribe("r");
+        }
+        clients[0].say(&json!({"type": "all"}));
+        for (index, client) in clients.iter_mut().enumerate() {
+            let most = if index == 0 { 43 } else { 40 };
+            for expected in 0..most {
+                let message: serde_json::Value = serde_json::from_str(&client.text()).unwrap();
+                assert_eq!(message["data"], expected, "{message}");
+            }
+            client.hears_nothing();
+        }
+    });
+}
+
+#[test]
 fn any_thread_makes_members_and_ends_connections() {
     on_shards(|shards| {
         let bed = Bed::start(shards, |builder| builder);
