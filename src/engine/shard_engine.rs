@@ -279,9 +279,14 @@ impl ShardEngine {
 
     /// Everything that earlier batches left with the driver has left.
     pub fn on_sent(&mut self, id: ConnId) {
+        let tick = self.core.now.tick();
         let Some(connection) = self.core.find_mut(id) else { return };
         if let Some(lag) = &mut connection.lag {
             lag.in_flight = false;
+        }
+        if connection.flags.pinged && connection.state == State::Open {
+            // The ping may have left just now: its answer has all its time from here.
+            connection.deadline = tick;
         }
         self.core.continuing.push_back(id.slot());
     }

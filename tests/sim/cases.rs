@@ -179,6 +179,20 @@ fn a_ping_that_is_out_when_the_process_stands_still_may_be_answered_after_that()
 }
 
 #[test]
+fn a_ping_that_was_stuck_may_be_answered_once_it_has_left() {
+    let limits = Limits { write_timeout: Duration::from_secs(60), ..Limits::default() };
+    let mut case = Case::new(limits, &[0]);
+    case.world.net().stall_after(case.peers[0].id, 0);
+    case.world.advance(Duration::from_secs(70));
+    case.world.net().resume(case.peers[0].id);
+    case.world.advance(Duration::from_secs(4));
+    case.settle();
+    assert!(case.peers[0].frames.contains(&Frame::Ping));
+    assert!(!case.peers[0].is_closed(), "closed with {:?}", case.peers[0].close_code());
+    assert!(case.is_answered(0));
+}
+
+#[test]
 fn a_request_that_is_half_there_when_the_process_stands_still_has_its_time_after_that() {
     let mut case = Case::new(Limits::default(), &[]);
     let net = case.world.net().clone();
