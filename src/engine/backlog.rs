@@ -37,7 +37,6 @@ impl Core {
     /// The direct sends of a blocked connection wait with it; the turn's buffer
     /// does not.
     pub(crate) fn put_aside(&mut self, slot: u32, turn: &Bytes) {
-        let low = low_mark(self.limits().queue_bytes);
         let connection = &mut self.connections[slot as usize];
         if connection.direct_head == NONE {
             return;
@@ -46,7 +45,7 @@ impl Core {
         connection.direct_tail = NONE;
         let drops = connection.state == State::Open && connection.policy == SlowPolicy::DropNewest;
         let lag = connection.lag();
-        lag.is_full &= lag.bytes() > low;
+        lag.is_full &= lag.bytes() > lag.refill_at;
         let mut fresh = Vec::new();
         while let Some(run) = self.runs.get(at as usize) {
             let slice = Slice::new(turn, run.start..run.end);
@@ -96,7 +95,7 @@ impl Core {
             _ => queue_bytes - queue_bytes / 8,
         };
         let lag = connection.lag();
-        lag.is_full &= policy == SlowPolicy::DropNewest && lag.bytes() > low_mark(budget);
+        lag.is_full &= policy == SlowPolicy::DropNewest && lag.bytes() > lag.refill_at;
         match passed {
             Some(membership) if lag.is_full => self.skip(slot, membership),
             Some(membership) => {

@@ -33,6 +33,8 @@ pub(crate) struct Lag {
     /// It has been cut off (`drop-newest`): what arrives is dropped until a quarter
     /// of its budget is free.
     pub(crate) is_full: bool,
+    /// Bytes in the queue from which on that is over.
+    pub(crate) refill_at: usize,
     pub(crate) queue: Queue,
     pub(crate) logs: LogBacklog,
     pong: Option<Bytes>,

@@ -195,7 +195,9 @@ impl Core {
             dropped += messages;
         }
         lag.queue.give_back();
-        lag.is_full = lag.bytes() > low_mark(budget);
+        lag.is_full = true;
+        // At least something must be read first, whatever the last to go took along.
+        lag.refill_at = low_mark(budget).min(lag.bytes().saturating_sub(1));
         dropped
     }
 
