@@ -151,8 +151,9 @@ pub(crate) struct Core {
     pub(crate) flow: Flow,
     /// The ways to the other shards.
     pub(crate) windows: Windows,
-    /// Bytes of handles' mail that have been taken since this was last told.
-    pub(crate) handle_credit: usize,
+    /// Bytes of handles' publications, and of their other mail, that have been taken
+    /// since this was last told.
+    pub(crate) handle_credit: (usize, usize),
     /// Messages and control frames that were looked at in this turn.
     pub(crate) messages: usize,
     /// The connection whose input is being looked at.
@@ -222,7 +223,7 @@ impl Core {
             look_again: now.tick(),
             flow: Flow::default(),
             windows,
-            handle_credit: 0,
+            handle_credit: (0, 0),
             messages: 0,
             heard: None,
             wheel: Wheel::new(now.tick()),
@@ -320,7 +321,8 @@ impl Core {
     pub(crate) fn credit(&mut self, origin: Origin, bytes: u32) {
         match origin {
             Origin::Connection(id) => self.windows.taken(id, bytes),
-            Origin::Handle => self.handle_credit += bytes as usize,
+            Origin::Handle => self.handle_credit.0 += bytes as usize,
+            Origin::Caller => self.handle_credit.1 += bytes as usize,
             Origin::Shard => {}
         }
     }

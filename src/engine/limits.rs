@@ -88,9 +88,10 @@ pub struct Limits {
     /// of at least [`Limits::LEAST_WINDOW_BYTES`]. One connection may use an eighth of
     /// what is free. Default 4 MiB: a millisecond of what one core copies.
     pub window_bytes: usize,
-    /// Bytes on the way from all handles to one shard, counted in the same way.
-    /// Above it a handle answers [`Busy`](crate::shard::SendError::Busy). Default
-    /// 8 MiB.
+    /// Bytes of publications on the way from all handles to one shard, counted in the
+    /// same way; and as much of other mail (closes, joins, questions), which counts
+    /// until it has been looked at. Above it a handle answers
+    /// [`Busy`](crate::shard::SendError::Busy). Default 8 MiB.
     pub handle_window_bytes: usize,
     /// How long a connection with unsent data may make no progress at all, as its
     /// driver and the kernel see it. Default 10 s (the seed's `write_wait`); then it

@@ -72,8 +72,10 @@ pub(crate) struct Adopted {
 pub(crate) enum Origin {
     /// A connection of another shard.
     Connection(ConnId),
-    /// All handles together.
+    /// All handles together, for a publication.
     Handle,
+    /// All handles together, for anything else: neither waits for the other.
+    Caller,
     /// Nobody: what shards tell each other about the way between them.
     Shard,
 }
@@ -126,6 +128,17 @@ impl Mail {
             Self::Publish(publication) => Some(Self::Publish(Arc::clone(publication))),
             _ => None,
         }
+    }
+
+    /// Who is charged for it if a handle sends it.
+    pub(crate) fn handle_origin(&self) -> Origin {
+        if matches!(self, Self::Publish(_)) { Origin::Handle } else { Origin::Caller }
+    }
+
+    /// With its cost, charged to all handles.
+    pub(crate) fn charged_to_handles(self) -> Parcel {
+        let origin = self.handle_origin();
+        self.charged_to(origin)
     }
 
     /// With its cost, charged to `origin`.

@@ -379,9 +379,9 @@ impl ShardEngine {
         std::mem::take(outbound)
     }
 
-    /// Bytes that handles were charged for and that have been taken since this was
-    /// last asked.
-    pub(crate) fn take_handle_credit(&mut self) -> usize {
+    /// Bytes that handles were charged for, for publications and for other mail, and
+    /// that have been taken since this was last asked.
+    pub(crate) fn take_handle_credit(&mut self) -> (usize, usize) {
         std::mem::take(&mut self.core.handle_credit)
     }
 

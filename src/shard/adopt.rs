@@ -58,13 +58,13 @@ impl Handle {
         // It fails only if the peer has left.
         let Ok(peer) = socket.peer_addr() else { return Ok(()) };
         let mail = Mail::Adopt(Box::new(Adopted { socket: socket.into(), peer, unread }));
-        let bytes = mail.bytes();
+        let parcel = mail.charged_to_handles();
         let first = self.process().admission.next_adopted();
         let addresses = self.addresses();
         let mut in_turn = (0..addresses.len())
             .map(|number| &addresses[first.wrapping_add(number) % addresses.len()]);
-        let address = in_turn.find(|address| address.reserve(bytes)).ok_or(SendError::Busy)?;
-        address.send_reserved(mail, bytes).map_err(|_| SendError::Ended)
+        let free = in_turn.find(|address| address.reserve(parcel.origin, parcel.bytes));
+        free.ok_or(SendError::Busy)?.send(parcel).map_err(|_| SendError::Ended)
     }
 }
 

@@ -5,15 +5,15 @@ use std::{fmt, sync::Arc};
 
 use super::{
     clock::unix_ms,
-    mailbox::Address,
+    mailbox::{Address, Undelivered},
     outbox,
     query::{Paged, Part, Query},
     reply::{JoinError, Reply, of_join},
 };
 use crate::{
     engine::{
-        ConnInfo, Disconnect, JoinRequest, LeaveRequest, Letter, Mail, Origin, Page, Parcel,
-        Process, ShardEngine, Space, Stats,
+        ConnInfo, Disconnect, JoinRequest, LeaveRequest, Letter, Mail, Page, Parcel, Process,
+        ShardEngine, Space, Stats,
     },
     id::{ClientId, ConnId},
     publication::{Audience, Data, Publication},
@@ -150,37 +150,36 @@ impl Handle {
 
     /// To all of `shards` or to none.
     fn send_to_shards(&self, shards: u64, mail: &Mail) -> Result<(), SendError> {
-        let bytes = mail.bytes();
+        let (origin, bytes) = (mail.handle_origin(), mail.bytes());
         let wanted = || {
             let all = self.0.addresses.iter().enumerate();
             all.filter(move |(shard, _)| shards >> shard & 1 == 1).map(|(_, address)| address)
         };
         for (reserved, address) in wanted().enumerate() {
-            if !address.reserve(bytes) {
-                wanted().take(reserved).for_each(|address| address.unreserve(bytes));
+            if !address.reserve(origin, bytes) {
+                wanted().take(reserved).for_each(|address| address.unreserve(origin, bytes));
                 return Err(SendError::Busy);
             }
         }
         let Some(copy) = mail.for_another() else { return Ok(()) };
-        let parcel = Parcel { mail: copy, origin: Origin::Handle, bytes };
+        let parcel = Parcel { mail: copy, origin, bytes };
         // In a handler: in order with what it does through its connection.
         let Some(_) = outbox::put(&self.0.process, shards, parcel) else { return Ok(()) };
         let mut result = Ok(());
         for address in wanted() {
             let Some(mail) = mail.for_another() else { continue };
-            result = result.and(address.send_reserved(mail, bytes).map_err(|_| SendError::Ended));
+            let sent = address.send(Parcel { mail, origin, bytes });
+            result = result.and(sent.map_err(|_| SendError::Ended));
         }
         result
     }
 
     /// Sends what one shard alone gets.
     fn send_to_shard(&self, shard: u8, address: &Address, mail: Mail) -> Result<(), SendError> {
-        let bytes = mail.bytes();
-        if !address.reserve(bytes) {
-            let ended = address.has_ended();
-            return Err(if ended { SendError::Ended } else { SendError::Busy });
-        }
-        let parcel = Parcel { mail, origin: Origin::Handle, bytes };
+        let parcel = address.reserved(mail).map_err(|undelivered| match undelivered {
+            Undelivered::Full => SendError::Busy,
+            Undelivered::Ended => SendError::Ended,
+        })?;
         match outbox::put(&self.0.process, 1 << shard, parcel) {
             None => Ok(()),
             Some(parcel) => address.send(parcel).map_err(|_| SendError::Ended),

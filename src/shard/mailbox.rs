@@ -32,10 +32,13 @@ struct Bell {
     waker: OnceLock<Waker>,
     /// The shard takes no more mail.
     ended: AtomicBool,
-    /// What handles may have on its way to this shard, in bytes.
+    /// What handles may have on its way to this shard, in bytes, of publications and
+    /// of other mail.
     handle_limit: usize,
-    /// What they have.
+    /// What they have of publications.
     handle_bytes: AtomicUsize,
+    /// And of other mail.
+    caller_bytes: AtomicUsize,
     /// Some of that was taken, or the shard has ended.
     handle_credit: Event,
 }
@@ -71,42 +74,44 @@ impl Address {
     /// Reserves `bytes` of what handles may have on its way here. If it is used up,
     /// nothing is reserved. What is above the bound is one mail of each thread at the
     /// most.
-    pub(crate) fn reserve(&self, bytes: u32) -> bool {
-        let before = self.bell.handle_bytes.fetch_add(bytes as usize, Ordering::AcqRel);
+    pub(crate) fn reserve(&self, origin: Origin, bytes: u32) -> bool {
+        let before = self.bell.used(origin).fetch_add(bytes as usize, Ordering::AcqRel);
         let fits = before < self.bell.handle_limit;
         if !fits {
-            self.unreserve(bytes);
+            self.unreserve(origin, bytes);
         }
         fits
     }
 
     /// Gives back what was reserved and not used.
-    pub(crate) fn unreserve(&self, bytes: u32) {
-        self.bell.credit_handles(bytes as usize);
-    }
-
-    /// Sends a handle's mail for which bytes were reserved.
-    pub(crate) fn send_reserved(&self, mail: Mail, bytes: u32) -> Result<(), Ended> {
-        self.send(Parcel { mail, origin: Origin::Handle, bytes })
+    pub(crate) fn unreserve(&self, origin: Origin, bytes: u32) {
+        self.bell.credit(origin, bytes as usize);
     }
 
     /// Reserves what `mail` costs and sends it.
     pub(crate) fn send_from_handle(&self, mail: Mail) -> Result<(), Undelivered> {
-        let bytes = mail.bytes();
-        if !self.reserve(bytes) {
-            return Err(if self.has_ended() { Undelivered::Ended } else { Undelivered::Full });
-        }
-        self.send_reserved(mail, bytes).map_err(|_| Undelivered::Ended)
+        let parcel = self.reserved(mail)?;
+        self.send(parcel).map_err(|_| Undelivered::Ended)
     }
 
-    /// Whether nothing can be reserved now.
+    /// `mail` with what it costs, which was reserved.
+    pub(crate) fn reserved(&self, mail: Mail) -> Result<Parcel, Undelivered> {
+        let parcel = mail.charged_to_handles();
+        if self.reserve(parcel.origin, parcel.bytes) {
+            return Ok(parcel);
+        }
+        Err(if self.has_ended() { Undelivered::Ended } else { Undelivered::Full })
+    }
+
+    /// Whether nothing can be reserved for publications now.
     pub(crate) fn is_full(&self) -> bool {
         self.bell.handle_bytes.load(Ordering::Acquire) >= self.bell.handle_limit
     }
 
     /// Bytes that handles have on their way here.
     pub(crate) fn handle_bytes(&self) -> usize {
-        self.bell.handle_bytes.load(Ordering::Acquire)
+        let publications = self.bell.handle_bytes.load(Ordering::Acquire);
+        publications + self.bell.caller_bytes.load(Ordering::Acquire)
     }
 
     /// Tells when some of what handles have on its way here has been taken.
@@ -130,8 +135,12 @@ impl Address {
 }
 
 impl Bell {
-    fn credit_handles(&self, bytes: usize) {
-        self.handle_bytes.fetch_sub(bytes, Ordering::AcqRel);
+    fn used(&self, origin: Origin) -> &AtomicUsize {
+        if origin == Origin::Handle { &self.handle_bytes } else { &self.caller_bytes }
+    }
+
+    fn credit(&self, origin: Origin, bytes: usize) {
+        self.used(origin).fetch_sub(bytes, Ordering::AcqRel);
         self.handle_credit.notify(usize::MAX);
     }
 }
@@ -154,6 +163,7 @@ impl Mailbox {
             ended: AtomicBool::new(false),
             handle_limit,
             handle_bytes: AtomicUsize::new(0),
+            caller_bytes: AtomicUsize::new(0),
             handle_credit: Event::new(),
         });
         let mailbox = Self { receiver: receiver.clone(), bell: Arc::clone(&bell) };
@@ -188,10 +198,13 @@ impl Mailbox {
         self.receiver.len()
     }
 
-    /// So much of what handles were charged for has been taken.
-    pub(crate) fn credit_handles(&self, bytes: usize) {
-        if bytes > 0 {
-            self.bell.credit_handles(bytes);
+    /// So much of what handles were charged for has been taken, of publications and
+    /// of other mail.
+    pub(crate) fn credit_handles(&self, (publications, others): (usize, usize)) {
+        for (origin, bytes) in [(Origin::Handle, publications), (Origin::Caller, others)] {
+            if bytes > 0 {
+                self.bell.credit(origin, bytes);
+            }
         }
     }
 }
@@ -259,12 +272,15 @@ mod tests {
     #[test]
     fn handles_have_so_many_bytes_underway_and_whoever_waits_learns_of_credit() {
         let (mailbox, address) = Mailbox::new(100);
-        assert!(address.reserve(60) && address.reserve(60), "the last may go beyond");
-        assert!(!address.reserve(1) && address.is_full());
+        let publication = Origin::Handle;
+        let reserve = |bytes| address.reserve(publication, bytes);
+        assert!(reserve(60) && reserve(60), "the last may go beyond");
+        assert!(!reserve(1) && address.is_full());
+        assert!(address.reserve(Origin::Caller, 100), "other mail has a window of its own");
         let credit = address.listen();
-        mailbox.credit_handles(60);
+        mailbox.credit_handles((60, 0));
         credit.wait();
-        assert!(!address.is_full() && address.reserve(1));
+        assert!(!address.is_full() && reserve(1));
         let credit = address.listen();
         drop(mailbox);
         credit.wait();

@@ -117,7 +117,7 @@ fn a_crowd_that_is_held_at_its_first_bytes_leaves_little_of_them_unused() {
         (0..CROWD).map(|slot| accept(&mut driver, address, id(slot))).collect();
     for peer in &mut peers {
         // It fits into the socket buffers of both ends.
-        peer.write_all(&[7; EACH]).unwrap();
+        peer.write_all(&vec![7; EACH]).unwrap();
     }
     let (mut lent, mut heard) = (0, 0);
     while heard < CROWD {
