@@ -2,7 +2,7 @@
 //! sees. What comes in goes through `shard_engine`, what goes out through
 //! `flush`; this file is what both stand on.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{cell::Cell, collections::VecDeque, rc::Rc, sync::Arc};
 
 use bytes::BytesMut;
 use slab::Slab;
@@ -161,8 +161,9 @@ pub(crate) struct Core {
     pub(crate) wheel: Wheel,
     pub(crate) stats: Stats,
     /// Moves what handlers sent through handles, on this shard's thread, behind what
-    /// is outbound.
+    /// is outbound; and whether there is anything.
     pub(crate) take_from_handles: fn(&mut Vec<(u64, Parcel)>),
+    pub(crate) handles_have_sent: Rc<Cell<bool>>,
     /// For other shards: a bit for each, and what they get.
     pub(crate) outbound: Vec<(u64, Parcel)>,
     pub(crate) orders: Vec<Order>,
@@ -229,6 +230,7 @@ impl Core {
             wheel: Wheel::new(now.tick()),
             stats: Stats::default(),
             take_from_handles: |_| {},
+            handles_have_sent: Rc::default(),
             outbound: Vec::new(),
             orders: Vec::new(),
             watch_rooms: false,
@@ -304,6 +306,12 @@ impl Core {
         if user.is_some() {
             self.connections[id.slot() as usize].extra().user = user;
         }
+    }
+
+    /// Whether hooks are due, or connections to be removed.
+    #[inline]
+    pub(crate) fn has_due(&self) -> bool {
+        !self.moves.is_empty() || !self.departures.is_empty() || !self.dead.is_empty()
     }
 
     /// Sends `mail` to other shards, one bit each, and charges `id` for it on each way.

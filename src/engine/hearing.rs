@@ -62,7 +62,15 @@ impl Core {
 
     /// Comes before whatever a handler does through its connection: what it did
     /// through a handle before is done first.
+    #[inline]
     pub(crate) fn hear_handles(&mut self) {
+        if self.handles_have_sent.get() {
+            self.do_what_handles_sent();
+        }
+    }
+
+    #[cold]
+    fn do_what_handles_sent(&mut self) {
         let first = self.outbound.len();
         (self.take_from_handles)(&mut self.outbound);
         if self.outbound.len() == first {

@@ -177,7 +177,9 @@ impl ShardEngine {
                 Ok(Some(received)) => {
                     self.on_received(id, received);
                     // Each message is an event of its own to the hooks.
-                    self.settle();
+                    if self.core.has_due() {
+                        self.settle();
+                    }
                 }
                 Err(error) => {
                     self.on_protocol_error(id, error);
@@ -370,7 +372,9 @@ impl ShardEngine {
 
     /// What to send to other shards now: a bit for each, and the mail.
     pub(crate) fn take_outbound(&mut self) -> Vec<(u64, Parcel)> {
-        (self.core.take_from_handles)(&mut self.core.outbound);
+        if self.core.handles_have_sent.get() {
+            (self.core.take_from_handles)(&mut self.core.outbound);
+        }
         let Core { windows, outbound, shard, .. } = &mut self.core;
         for (to, credits) in windows.take_credits() {
             let credit = Mail::Credit(*shard, credits).charged_to(Origin::Shard);

@@ -193,6 +193,11 @@ impl Mailbox {
         self.receiver.try_recv().ok()
     }
 
+    /// Whether no mail waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.receiver.is_empty()
+    }
+
     /// How many mails wait.
     pub(crate) fn len(&self) -> usize {
         self.receiver.len()

@@ -2,7 +2,11 @@
 //! with what it sends through its connection, instead of going straight to the
 //! mailboxes. Knows threads and processes by address; not what is sent.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+};
 
 use crate::engine::{Parcel, Process};
 
@@ -12,6 +16,16 @@ type Sent = Vec<(u64, Parcel)>;
 thread_local! {
     /// While a shard turns on this thread: its process, and what was sent.
     static OUTBOX: RefCell<Option<(*const Process, Sent)>> = const { RefCell::new(None) };
+}
+
+thread_local! {
+    /// Whether anything was sent that was not taken.
+    static HAS_SENT: Rc<Cell<bool>> = Rc::default();
+}
+
+/// Tells whether anything was sent on this thread and not taken.
+pub(super) fn has_sent() -> Rc<Cell<bool>> {
+    HAS_SENT.with(Rc::clone)
 }
 
 /// A turn of a shard of `process` begins on this thread.
@@ -29,6 +43,7 @@ pub(super) fn put(process: &Process, shards: u64, parcel: Parcel) -> Option<Parc
     OUTBOX.with_borrow_mut(|outbox| match outbox {
         Some((turning, sent)) if std::ptr::eq(*turning, process) => {
             sent.push((shards, parcel));
+            HAS_SENT.with(|flag| flag.set(true));
             None
         }
         _ => Some(parcel),
@@ -37,6 +52,7 @@ pub(super) fn put(process: &Process, shards: u64, parcel: Parcel) -> Option<Parc
 
 /// Moves what was sent since the last call to `to`.
 pub(crate) fn take(to: &mut Vec<(u64, Parcel)>) {
+    HAS_SENT.with(|flag| flag.set(false));
     OUTBOX.with_borrow_mut(|outbox| {
         if let Some((_, sent)) = outbox
             && !sent.is_empty()

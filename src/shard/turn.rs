@@ -128,6 +128,7 @@ impl<D: Driver> Shard<D> {
         mailbox.set_waker(driver.waker());
         let process = Arc::clone(&engine.core.process);
         engine.core.take_from_handles = outbox::take;
+        engine.core.handles_have_sent = outbox::has_sent();
         Self {
             engine,
             driver,
@@ -181,7 +182,7 @@ impl<D: Driver> Shard<D> {
     pub(crate) fn is_quiet(&self) -> bool {
         !self.has_drain_step()
             && !self.left_over
-            && self.mailbox.len() == 0
+            && self.mailbox.is_empty()
             && self.postponed.is_empty()
     }
 
@@ -304,7 +305,8 @@ impl<D: Driver> Shard<D> {
                 }
                 Event::Data(id, bytes) => {
                     // What was sent here before these bytes were comes first.
-                    for _ in 0..self.mailbox.len() {
+                    let waiting = if self.mailbox.is_empty() { 0 } else { self.mailbox.len() };
+                    for _ in 0..waiting {
                         let Some(parcel) = self.mailbox.take() else { break };
                         if parcel.is_for_another_turn() {
                             self.postponed.push(parcel);
