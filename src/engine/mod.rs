@@ -2,73 +2,61 @@
 //! calls into the embedding program. Pure: no I/O, no threads, no clock.
 //!
 //! ```text
-//! on_data ─► opening ─► frames ─► commands ─► handlers (conn) ─► publish ─► room_log ┐
-//! on_mail ────────────────────────────────────────────────────► deliver ─►          ├─► flush ─► Outlet
-//! on_timers ─► deadlines ─► closing ───────────────────────────► direct sends ──────┘     │
-//!                                                                       lag ◄── gather ◄──┘
+//! shard_engine          what a shard drives: on_data, on_mail, on_timers, flush
+//!   │
+//! dispatch              bytes and mail → messages → commands, hooks, handlers (Conn)
+//!   │
+//! fanout                a publication → rooms' logs; at the end of the turn, logs → batches
+//!   │
+//! lifecycle             opening and ending: memberships, close handshake, deadlines, drain
+//!   │
+//! backpressure          who is not read for now; what waits for slow readers, and what is dropped
+//!   │
+//! state                 connections, rooms, logs, queues, windows, timers of this shard
+//!   │
+//! process               what shards share and send each other: directory, admission, mail
+//!   │
+//! types                 limits, time, errors, what embedders see
 //! ```
 //!
-//! `core` is the state that all of these work on; `shard_engine` is the one type
-//! that a shard drives.
+//! Imports go downwards only: a room knows nothing of those above it
+//! (`tests/layers.rs` holds this).
 
-mod admission;
-mod backlog;
-mod closing;
-mod commands;
-mod conn;
-mod connection;
-mod core;
-mod deadlines;
-mod directory;
-mod disconnect;
-mod entries;
-mod flow;
-mod flush;
-mod gather;
-mod handler;
-mod heads;
-mod hearing;
-mod info;
-mod kept;
-mod lag;
-mod latest;
-mod limits;
-mod mail;
-mod members;
-mod message;
-mod opening;
-mod publish;
-mod pulse;
-mod queue;
-mod refusals;
-mod room_log;
-mod rooms;
+mod backpressure;
+mod dispatch;
+mod fanout;
+mod lifecycle;
+mod process;
 mod shard_engine;
-mod shed;
-mod stats;
+mod state;
 #[cfg(test)]
 mod tests;
-mod timers;
-mod waiting;
-mod windows;
+mod types;
 
-pub use conn::{Conn, To};
-pub use core::{Now, Order};
-pub use disconnect::Disconnect;
-pub use flush::Outlet;
-pub use handler::{Fault, HandlerError, HandlerResult};
-pub use info::ConnInfo;
-pub use kept::Kept;
-pub use limits::{Limits, SlowPolicy};
-pub use message::Message;
+pub use dispatch::conn::{Conn, To};
+pub use dispatch::hooks::Fault;
 pub use shard_engine::ShardEngine;
-pub use stats::Stats;
+pub use types::{
+    disconnect::Disconnect,
+    errors::{HandlerError, HandlerResult},
+    info::ConnInfo,
+    kept::Kept,
+    limits::{Limits, SlowPolicy},
+    message::Message,
+    outlet::{Outlet, SocketAction},
+    stats::Stats,
+    time::Now,
+};
 
-pub(crate) use admission::subnet;
-pub(crate) use core::Process;
-pub(crate) use directory::Space;
-pub(crate) use handler::App;
-pub(crate) use info::Page;
-pub(crate) use mail::{Adopted, JoinRequest, Joined, LeaveRequest, Letter, Mail, Origin, Parcel};
-pub(crate) use opening::is_handshake;
-pub(crate) use pulse::Pulse;
+pub(crate) use dispatch::{hooks::App, opening::is_handshake};
+pub(crate) use process::{
+    admission::subnet,
+    drain::Drain,
+    mail::{
+        Adopted, Answer, DirectMessage, JoinRequest, Joined, LeaveRequest, Mail, Origin, Page,
+        Parcel, Query,
+    },
+    pulse::Pulse,
+    shared::Process,
+};
+pub(crate) use types::audience::Space;

@@ -2,11 +2,16 @@
 //! how it divides a turn. What it sends, in which order, is checked against a
 //! model in `tests/sim.rs`.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+mod shed;
 
 use super::{
-    App, JoinRequest, LeaveRequest, Limits, Mail, Now, Order, Origin, Outlet, Process, ShardEngine,
-    Space, mail::Letter,
+    App, DirectMessage, JoinRequest, LeaveRequest, Limits, Mail, Now, Origin, Outlet, Process,
+    ShardEngine, SocketAction, Space,
 };
 use crate::{
     batch::{Sending, Slice},
@@ -20,18 +25,19 @@ use crate::{
 #[derive(Default)]
 struct Wire {
     sent: HashMap<ConnId, Vec<u8>>,
-    slow: Option<ConnId>,
+    slow: HashSet<ConnId>,
     batches: Vec<ConnId>,
 }
 
 impl Outlet for Wire {
     fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending {
+        assert!(batch.len() <= Limits::SLICES_PER_BATCH + 64, "{} slices", batch.len());
         self.batches.push(id);
         let sent = self.sent.entry(id).or_default();
         for slice in batch {
             sent.extend_from_slice(slice.as_slice());
         }
-        if self.slow == Some(id) { Sending::Pending } else { Sending::Done }
+        if self.slow.contains(&id) { Sending::Pending } else { Sending::Done }
     }
 
     fn unsent_bytes(&mut self, _id: ConnId) -> usize {
@@ -101,14 +107,14 @@ fn a_room_keeps_its_log_until_the_slowest_reader_has_it_and_no_longer() {
     let (a, b) = (open(&mut engine), open(&mut engine));
     subscribe(&mut engine, a, "r");
     subscribe(&mut engine, b, "r");
-    let mut wire = Wire { slow: Some(b), ..Wire::default() };
+    let mut wire = Wire { slow: [b].into(), ..Wire::default() };
     flush(&mut engine, &mut wire);
     for _ in 0..5 {
         publish(&mut engine, a, "r", "hello");
         flush(&mut engine, &mut wire);
     }
     assert!(logged(&engine) > 0, "the slow one still needs it");
-    wire.slow = None;
+    wire.slow.clear();
     engine.on_sent(b);
     while flush(&mut engine, &mut wire) {}
     assert_eq!(logged(&engine), 0);
@@ -201,8 +207,8 @@ fn a_late_letter_to_a_reused_slot_reaches_nobody() {
     let next = open(&mut engine);
     assert_eq!(gone.slot(), next.slot());
     flush(&mut engine, &mut Wire::default());
-    let letter = Letter { to: gone, event: "e".into(), data: Data::absent() };
-    engine.on_mail(Mail::Send(Box::new(letter)).charged_to(Origin::Shard));
+    let message = DirectMessage { to: gone, event: "e".into(), data: Data::absent() };
+    engine.on_mail(Mail::Send(Box::new(message)).charged_to(Origin::Shard));
     engine.on_data(gone, &mut [0x81]);
     engine.on_sent(gone);
     let mut wire = Wire::default();
@@ -218,7 +224,7 @@ fn a_quiet_connection_owns_no_buffer() {
     publish(&mut engine, id, "r", "x");
     while flush(&mut engine, &mut Wire::default()) {}
     let connection = engine.core.find(id).unwrap();
-    assert!(connection.lag.is_none() && connection.extra.is_none());
+    assert!(connection.send_queue.is_none() && connection.extra.is_none());
     assert!(connection.session.is_idle() && !connection.memberships.spilled());
 }
 
@@ -244,7 +250,7 @@ fn a_log_is_trimmed_when_the_last_slow_member_goes() {
         let (a, b) = (open(&mut engine), open(&mut engine));
         subscribe(&mut engine, a, "r");
         subscribe(&mut engine, b, "r");
-        let mut wire = Wire { slow: Some(b), ..Wire::default() };
+        let mut wire = Wire { slow: [b].into(), ..Wire::default() };
         flush(&mut engine, &mut wire);
         publish(&mut engine, a, "r", "hello");
         while flush(&mut engine, &mut wire) {}
@@ -287,12 +293,12 @@ fn a_full_server_tells_the_newest_and_lets_the_silent_go_first() {
     open(&mut engine);
     let peer = "127.0.0.1:9".parse().unwrap();
     let silent: Vec<_> = (0..2).map(|_| engine.on_accepted(peer).unwrap()).collect();
-    assert_eq!(engine.take_orders(), []);
+    assert_eq!(engine.take_socket_actions(), []);
     let told = open(&mut engine);
-    assert_eq!(engine.take_orders(), [Order::Close(silent[0])]);
+    assert_eq!(engine.take_socket_actions(), [SocketAction::Close(silent[0])]);
     // What it is told has not left: it is not the next to go.
     engine.on_accepted(peer).unwrap();
-    assert_eq!(engine.take_orders(), [Order::Close(silent[1])]);
+    assert_eq!(engine.take_socket_actions(), [SocketAction::Close(silent[1])]);
     let mut wire = Wire::default();
     engine.flush(&mut wire);
     assert!(String::from_utf8_lossy(&wire.sent[&told]).contains("maximum capacity"));

@@ -59,7 +59,7 @@ impl Handle {
         let Ok(peer) = socket.peer_addr() else { return Ok(()) };
         let mail = Mail::Adopt(Box::new(Adopted { socket: socket.into(), peer, unread }));
         let parcel = mail.charged_to_handles();
-        let first = self.process().admission.next_adopted();
+        let first = self.process().next_adopted();
         let addresses = self.addresses();
         let mut in_turn = (0..addresses.len())
             .map(|number| &addresses[first.wrapping_add(number) % addresses.len()]);
@@ -82,7 +82,7 @@ impl<D: Driver> Shard<D> {
         let Parcel { mail, origin, bytes } = parcel;
         match mail {
             Mail::Adopt(adopted) => {
-                engine.core.credit(origin, bytes);
+                engine.credit(origin, bytes);
                 Some(*adopted)
             }
             mail => {

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     engine::{
-        ConnInfo, Disconnect, JoinRequest, LeaveRequest, Letter, Mail, Page, Parcel, Process,
-        ShardEngine, Space, Stats,
+        Answer, ConnInfo, DirectMessage, Disconnect, JoinRequest, LeaveRequest, Mail, Page, Parcel,
+        Process, Query as ShardQuery, Space, Stats,
     },
     id::{ClientId, ConnId},
     publication::{Audience, Data, Publication},
@@ -205,7 +205,7 @@ impl Handle {
     /// # Errors
     /// [`SendError::Busy`], [`SendError::Ended`] or [`SendError::Unknown`].
     pub fn send(&self, to: ConnId, event: &str, data: Data) -> Result<(), SendError> {
-        self.mail_to(to, Mail::Send(Box::new(Letter { to, event: event.into(), data })))
+        self.mail_to(to, Mail::Send(Box::new(DirectMessage { to, event: event.into(), data })))
     }
 
     /// Closes one connection, after what was sent to it before, with a code and
@@ -295,14 +295,17 @@ impl Handle {
     pub fn members(&self, room: &str) -> Query<Vec<ConnInfo>> {
         let found = self.0.process.directory.find(Space::Room, room);
         let shards = found.map_or(0, |shared| shared.shards());
-        let room: Box<str> = room.into();
-        self.page_by_page(shards, move |shard, from| shard.members_of(&room, from))
+        let room: Arc<str> = room.into();
+        self.page_by_page(shards, move |from, answer| {
+            let room = Arc::clone(&room);
+            ShardQuery::Members { room, from, answer }
+        })
     }
 
     /// One connection, `None` if it is not open.
     pub fn connection(&self, id: ConnId) -> Query<Option<ConnInfo>> {
         let shards = if self.0.process.has_shard(id.shard()) { 1 << id.shard() } else { 0 };
-        self.ask(shards, None, Option::or, move |shard| shard.info(id))
+        self.ask(shards, None, Option::or, move |answer| ShardQuery::Connection(id, answer))
     }
 
     /// Every open connection.
@@ -313,7 +316,10 @@ impl Handle {
     /// answer exactly once; one that comes or goes meanwhile is in it once or not at
     /// all.
     pub fn connections(&self) -> Query<Vec<ConnInfo>> {
-        self.page_by_page(self.0.process.all_shards(), ShardEngine::infos)
+        self.page_by_page(self.0.process.all_shards(), |from, answer| ShardQuery::Connections {
+            from,
+            answer,
+        })
     }
 
     /// What all shards together counted since the start.
@@ -323,7 +329,7 @@ impl Handle {
             a += b;
             a
         };
-        self.ask(self.0.process.all_shards(), nothing, sum, ShardEngine::stats)
+        self.ask(self.0.process.all_shards(), nothing, sum, ShardQuery::Stats)
     }
 
     /// Whether no room and no user has members or joins on their way.
@@ -336,20 +342,20 @@ impl Handle {
         shards: u64,
         nothing: T,
         merge: fn(T, T) -> T,
-        question: impl Fn(&ShardEngine) -> T + Clone + Send + 'static,
+        query: impl Fn(Answer<T>) -> ShardQuery,
     ) -> Query<T> {
         let (sender, receiver) = async_channel::bounded(self.0.addresses.len());
         for (shard, address) in self.0.addresses.iter().enumerate() {
             if shards >> shard & 1 == 0 {
                 continue;
             }
-            let (sender, question) = (sender.clone(), question.clone());
-            let answer = move |engine: &ShardEngine| {
+            let sender = sender.clone();
+            let answer = move |value| {
                 // Nobody waits any more: no matter.
-                let _ = sender.try_send(Part::whole(question(engine)));
+                let _ = sender.try_send(Part::whole(value));
             };
-            // An undelivered question drops its sender: the query learns of it.
-            let mail = Mail::Ask(Box::new(answer));
+            // An undelivered query drops its sender: whoever waits learns of it.
+            let mail = Mail::Ask(query(Box::new(answer)));
             let _ = self.send_to_shard(shard as u8, address, mail);
         }
         Query::new(receiver, shards.count_ones() as usize, nothing, merge)
@@ -358,7 +364,7 @@ impl Handle {
     fn page_by_page(
         &self,
         shards: u64,
-        page: impl Fn(&ShardEngine, u32) -> Page + Clone + Send + 'static,
+        page: impl Fn(u32, Answer<Page>) -> ShardQuery + Clone + Send + 'static,
     ) -> Query<Vec<ConnInfo>> {
         let (answers, receiver) = async_channel::unbounded();
         for (number, shard) in self.0.addresses.iter().enumerate() {
@@ -375,7 +381,7 @@ impl Handle {
     /// the shards end when all have gone, or after
     /// [`Limits::drain_timeout`](crate::engine::Limits::drain_timeout).
     pub fn shutdown(&self) {
-        self.0.process.admission.close();
+        self.0.process.drain.ask();
         for address in &self.0.addresses {
             address.ring();
         }

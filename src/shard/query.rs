@@ -10,7 +10,7 @@ use std::{
 use async_channel::{Receiver, Sender};
 
 use super::mailbox::Address;
-use crate::engine::{ConnInfo, Mail, Origin, Page, ShardEngine};
+use crate::engine::{Answer, ConnInfo, Mail, Origin, Page, Query as ShardQuery};
 
 thread_local! {
     static ON_SHARD: Cell<bool> = const { Cell::new(false) };
@@ -129,8 +129,8 @@ impl<T> fmt::Debug for Query<T> {
     }
 }
 
-/// A question to one shard that is answered a page in each turn: after a page the
-/// shard puts the question for the next into its own mailbox, behind what waits
+/// A query of one shard that is answered a page in each turn: after a page the
+/// shard puts the query for the next into its own mailbox, behind what waits
 /// there.
 pub(crate) struct Paged<F> {
     pub(crate) shard: Address,
@@ -139,12 +139,11 @@ pub(crate) struct Paged<F> {
     pub(crate) page: F,
 }
 
-impl<F: Fn(&ShardEngine, u32) -> Page + Send + 'static> Paged<F> {
+impl<F: Fn(u32, Answer<Page>) -> ShardQuery + Clone + Send + 'static> Paged<F> {
     /// Asks for the page that begins with the slot `from`, and for all that follow.
     pub(crate) fn ask(self, from: u32) {
-        let shard = self.shard.clone();
-        let answer = move |engine: &ShardEngine| {
-            let (value, next) = (self.page)(engine, from);
+        let (shard, page) = (self.shard.clone(), self.page.clone());
+        let answer = move |(value, next): Page| {
             let part = Part { value, is_last: next.is_none() };
             let is_awaited = self.answers.try_send(part).is_ok();
             if let Some(next) = next
@@ -153,12 +152,12 @@ impl<F: Fn(&ShardEngine, u32) -> Page + Send + 'static> Paged<F> {
                 self.ask(next);
             }
         };
-        // An undelivered question drops its sender: the query learns of it.
-        let question = Mail::Ask(Box::new(answer));
+        // An undelivered query drops its sender: whoever waits learns of it.
+        let mail = Mail::Ask(page(from, Box::new(answer)));
         let _ = if from == 0 {
-            shard.send_from_handle(question).is_ok()
+            shard.send_from_handle(mail).is_ok()
         } else {
-            shard.send(question.charged_to(Origin::Shard)).is_ok()
+            shard.send(mail.charged_to(Origin::Shard)).is_ok()
         };
     }
 }

@@ -57,7 +57,7 @@ impl ShardStart {
             Err(RunError::Shard { shard, message: "its thread panicked".to_owned() })
         });
         if ended.is_err() {
-            process.admission.quiesce(shard as u8);
+            process.drain.quiesce(shard as u8);
             all.shutdown();
         }
         ended

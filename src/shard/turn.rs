@@ -1,7 +1,7 @@
 //! The turn of a shard: the only place where a driver meets the engine.
 //!
 //! ```text
-//! wait ─► mailbox ─► resumed ─► events ─► timers ─► mail to other shards ─► flush ─► orders ─► wait
+//! wait ─► mailbox ─► resumed ─► events ─► timers ─► mail to other shards ─► flush ─► socket actions ─► wait
 //! ```
 //!
 //! Each step is bounded; what is left over makes the next turn begin without
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     batch::{Sending, Slice},
     driver::{Detached, Driver, Event, Gone},
-    engine::{Limits, Now, Order, Outlet, Parcel, Process, ShardEngine},
+    engine::{Drain, Limits, Now, Outlet, Parcel, Process, ShardEngine, SocketAction},
     id::ConnId,
 };
 
@@ -47,7 +47,6 @@ pub(crate) struct Shard<D: Driver> {
     postponed: Vec<Parcel>,
     /// Something was left over: the next turn does not sleep.
     left_over: bool,
-    drain: Drain,
     /// Says when the engine is to be drained.
     process: Arc<Process>,
     /// The next sleep is no longer than this.
@@ -85,16 +84,6 @@ impl Standstill {
     }
 }
 
-/// How far the end of the engine has come on this shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Drain {
-    None,
-    /// Nothing more is taken in; waiting for the other shards to say the same.
-    Quiescing,
-    /// Connections are being closed.
-    Closing,
-}
-
 /// What bounds a turn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TurnLimits {
@@ -126,9 +115,8 @@ impl<D: Driver> Shard<D> {
         limits: TurnLimits,
     ) -> Self {
         mailbox.set_waker(driver.waker());
-        let process = Arc::clone(&engine.core.process);
-        engine.core.take_from_handles = outbox::take;
-        engine.core.handles_have_sent = outbox::has_sent();
+        let process = Arc::clone(engine.process());
+        engine.set_handles(outbox::take, outbox::has_sent());
         Self {
             engine,
             driver,
@@ -138,7 +126,6 @@ impl<D: Driver> Shard<D> {
             take_in: None,
             postponed: Vec::new(),
             left_over: false,
-            drain: Drain::None,
             process,
             wake_by: None,
             standstill: Standstill::default(),
@@ -154,7 +141,7 @@ impl<D: Driver> Shard<D> {
         self.sleep()?;
         outbox::open(&self.process);
         let now = self.standstill.corrected(clock.now());
-        self.engine.core.pulse().set_due(self.standstill.last_ms);
+        self.engine.turns_now(self.standstill.last_ms);
         self.engine.begin_turn(now);
         self.engine.spare(std::mem::take(&mut self.standstill.waited));
         self.quiesce();
@@ -175,7 +162,7 @@ impl<D: Driver> Shard<D> {
 
     /// Whether a drain was asked for and seen.
     pub(crate) fn is_ending(&self) -> bool {
-        self.drain != Drain::None
+        self.engine.drain().has_begun()
     }
 
     /// Whether a turn would find nothing to do of its own.
@@ -209,21 +196,12 @@ impl<D: Driver> Shard<D> {
 
     /// Whether a drain was asked for or has come to its next step.
     fn has_drain_step(&self) -> bool {
-        match self.drain {
-            Drain::None => self.process.admission.is_closed(),
-            Drain::Quiescing => self.all_are_quiet(),
-            Drain::Closing => false,
-        }
+        self.engine.drain().has_step(&self.process.drain, self.process.all_shards())
     }
 
     /// Whether no client is heard: the drain is under way.
     fn must_hold(&self) -> bool {
-        match self.drain {
-            Drain::None => false,
-            Drain::Quiescing => true,
-            // An open connection's message would still be taken for one.
-            Drain::Closing => !self.engine.has_ended_all(),
-        }
+        self.engine.drain().holds_clients()
     }
 
     fn take_mail(&mut self) -> bool {
@@ -240,8 +218,7 @@ impl<D: Driver> Shard<D> {
             self.on_mail(parcel);
             self.after_event();
         }
-        if self.drain == Drain::Quiescing && all_quiet && most == waiting {
-            self.drain = Drain::Closing;
+        if self.engine.drain() == Drain::Quiescing && all_quiet && most == waiting {
             self.engine.begin_drain();
         }
         most < waiting
@@ -268,26 +245,22 @@ impl<D: Driver> Shard<D> {
     /// accepted or read, so that nothing more is published, and what was published
     /// is mailed. Only when every shard has done that are connections closed.
     fn quiesce(&mut self) {
-        if self.drain == Drain::None && self.process.admission.is_closed() {
-            self.drain = Drain::Quiescing;
+        if self.engine.begin_drain_if_asked() {
             self.driver.stop_accepting();
         }
     }
 
     /// Tells the other shards that this one is quiet, once it is.
     fn tell_if_quiet(&mut self) {
-        if self.drain != Drain::Quiescing {
-            return;
-        }
-        let shard = self.engine.core.shard;
-        if self.process.admission.quiet_shards() >> shard & 1 == 0 {
-            self.process.admission.quiesce(shard);
+        if self.engine.drain() == Drain::Quiescing
+            && self.process.drain.quiesce(self.engine.shard())
+        {
             self.post.ring_all();
         }
     }
 
     fn all_are_quiet(&self) -> bool {
-        self.process.admission.quiet_shards() == self.process.all_shards()
+        self.process.drain.quiet_shards() == self.process.all_shards()
     }
 
     /// Takes in what the driver has. Returns whether there may be more.
@@ -330,13 +303,13 @@ impl<D: Driver> Shard<D> {
         true
     }
 
-    /// Orders may free the slot that the next connection gets, and a hold is to stop
+    /// Socket actions may free the slot that the next connection gets, and a hold is to stop
     /// the next event, so they are carried out before anything else happens.
     fn after_event(&mut self) {
         if self.engine.wants_flush() {
             self.flush();
-        } else if self.engine.has_orders() {
-            self.carry_out_orders();
+        } else if self.engine.has_socket_actions() {
+            self.carry_out_socket_actions();
         }
     }
 
@@ -345,7 +318,7 @@ impl<D: Driver> Shard<D> {
         let left = self.engine.flush(&mut ToDriver(&mut self.driver));
         // Hooks of connections that the flush ended may have published.
         self.send_mail();
-        self.carry_out_orders();
+        self.carry_out_socket_actions();
         left
     }
 
@@ -369,16 +342,16 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    fn carry_out_orders(&mut self) {
-        if !self.engine.has_orders() {
+    fn carry_out_socket_actions(&mut self) {
+        if !self.engine.has_socket_actions() {
             return;
         }
-        for order in self.engine.take_orders() {
-            match order {
-                Order::Shutdown(id) => self.driver.shutdown(id),
-                Order::Close(id) => self.driver.close(id),
-                Order::Hold(id, hold) => self.driver.hold(id, hold),
-                Order::HandOff(id, mut bytes) => {
+        for action in self.engine.take_socket_actions() {
+            match action {
+                SocketAction::Shutdown(id) => self.driver.shutdown(id),
+                SocketAction::Close(id) => self.driver.close(id),
+                SocketAction::Hold(id, hold) => self.driver.hold(id, hold),
+                SocketAction::HandOff(id, mut bytes) => {
                     if let Some(Detached { socket, unread }) = self.driver.detach(id)
                         && let Some(hand_off) = &mut self.hand_off
                     {

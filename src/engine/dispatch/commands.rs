@@ -1,0 +1,164 @@
+//! From a message to what it brings about: the embedding program's handler if
+//! there is one of that name, else the built-in command.
+
+use super::{
+    conn::Conn,
+    hooks::{App, after_call, guard},
+};
+use crate::{
+    dialect::{Command, Dialect, Event, Incoming, MESSAGE_EVENT, Payload, Refusal},
+    engine::{
+        backpressure::holds,
+        fanout::publish::{self, Outgoing},
+        lifecycle::membership,
+        state::{connection::State, core::Core, hold_queue::Deferred},
+        types::{audience::Target, message::Message},
+    },
+    id::ConnId,
+};
+
+/// A whole message arrived on an open connection. If it publishes to members who
+/// have not taken what was published before, it must wait: the connection is held,
+/// and the message kept with it.
+pub(crate) fn on_message(core: &mut Core, app: &App, id: ConnId, incoming: Incoming<'_>) {
+    let dialect = core.connections[id.slot()].dialect;
+    let command = match dialect.parse(incoming) {
+        Ok(command) => command,
+        Err(refusal) => {
+            core.tell(id.slot(), &Event::Refused(refusal));
+            return;
+        }
+    };
+    if holds::is_pressed(core)
+        && let Some(target) = published_to(app, &command)
+        && let Some(cause) = holds::pressure(core, id, target)
+    {
+        holds::hold(core, id, cause);
+        holds::defer(core, id, Deferred::of(incoming));
+        return;
+    }
+    if !app.message.is_empty() && !run_message_hooks(core, app, id, &command) {
+        return;
+    }
+    if dialect == Dialect::Raw {
+        run_raw(core, app, id, &command);
+    } else if !run_handler(core, app, id, &command) {
+        run_built_in(core, id, &command);
+    }
+}
+
+/// Whom a built-in command sends to.
+fn published_to<'m>(app: &App, command: &'m Command<'_>) -> Option<Target<'m>> {
+    let target = match command {
+        Command::Publish { room, .. } => Target::Room(room),
+        Command::Broadcast { .. } => Target::Everyone,
+        _ => return None,
+    };
+    // What a handler of that name does is its own affair.
+    app.event(Message::of(command).event()).is_none().then_some(target)
+}
+
+/// Returns whether the message may go on.
+fn run_message_hooks(core: &mut Core, app: &App, id: ConnId, command: &Command<'_>) -> bool {
+    let message = Message::of(command);
+    for index in 0..app.message.len() {
+        let hook = &app.message[index];
+        let result = guard(|| hook(&mut Conn::new(core, id), &message));
+        if !after_call(core, app, id, "message", result) {
+            return false;
+        }
+    }
+    core.find(id).is_some_and(|connection| connection.state == State::Open)
+}
+
+/// Returns whether there was a handler.
+fn run_handler(core: &mut Core, app: &App, id: ConnId, command: &Command<'_>) -> bool {
+    let message = Message::of(command);
+    let Some(handler) = app.event(message.event()) else { return false };
+    let result = guard(|| handler(&mut Conn::new(core, id), &message));
+    if !matches!(result, Ok(Ok(()))) {
+        after_call(core, app, id, message.event(), result);
+    }
+    true
+}
+
+fn run_raw(core: &mut Core, app: &App, id: ConnId, command: &Command<'_>) {
+    let app = &app;
+    let conn = &mut Conn::new(core, id);
+    let (what, result) = match (Message::of(command).data(), &app.text, &app.binary) {
+        (Some(Payload::Text(text)), Some(handler), _) => ("text", guard(|| handler(conn, text))),
+        (Some(Payload::Binary(bytes)), _, Some(handler)) => {
+            ("binary", guard(|| handler(conn, bytes)))
+        }
+        _ => return,
+    };
+    if !matches!(result, Ok(Ok(()))) {
+        after_call(core, app, id, what, result);
+    }
+}
+
+fn run_built_in(core: &mut Core, id: ConnId, command: &Command<'_>) {
+    let refused = match command {
+        Command::Subscribe { room } => subscribe(core, id, room),
+        Command::Unsubscribe { room } => unsubscribe(core, id, room),
+        Command::Publish { room, data } => publish(core, id, room, *data),
+        Command::Broadcast { data } => {
+            send(core, id, Target::Everyone, *data);
+            Ok(())
+        }
+        Command::Ping => {
+            core.tell(id.slot(), &Event::Pong);
+            Ok(())
+        }
+        Command::Custom { .. } => Err(Refusal::UnknownType),
+    };
+    if let Err(refusal) = refused {
+        core.tell(id.slot(), &Event::Refused(refusal));
+    }
+}
+
+fn subscribe(core: &mut Core, id: ConnId, room: &str) -> Result<(), Refusal<'static>> {
+    let members = membership::join(core, id, Target::Room(room))?.members();
+    core.tell(id.slot(), &Event::Subscribed { room, members });
+    Ok(())
+}
+
+fn unsubscribe(core: &mut Core, id: ConnId, room: &str) -> Result<(), Refusal<'static>> {
+    let was_member = membership::leave(core, id, Target::Room(room));
+    let dialect = core.connections[id.slot()].dialect;
+    if !was_member && dialect.rules().unsubscribe_needs_membership {
+        return Err(Refusal::NotSubscribed);
+    }
+    core.tell(id.slot(), &Event::Unsubscribed { room });
+    Ok(())
+}
+
+fn publish(
+    core: &mut Core,
+    id: ConnId,
+    room: &str,
+    data: Option<Payload<'_>>,
+) -> Result<(), Refusal<'static>> {
+    let dialect = core.connections[id.slot()].dialect;
+    if dialect.rules().publish_needs_membership
+        && membership::find(core, id.slot(), Target::Room(room)).is_none()
+    {
+        return Err(Refusal::NotSubscribed);
+    }
+    send(core, id, Target::Room(room), data);
+    Ok(())
+}
+
+fn send(core: &mut Core, id: ConnId, target: Target<'_>, data: Option<Payload<'_>>) {
+    let user = core.lend_user(id);
+    let message = Outgoing {
+        event: MESSAGE_EVENT,
+        data,
+        from: Some(core.client_id(id)),
+        user: user.as_deref(),
+        except: None,
+        key: None,
+    };
+    publish::publish(core, id, target, &message);
+    core.return_user(id, user);
+}

@@ -1,0 +1,230 @@
+//! From a message to the logs of those who shall get it: one append for each
+//! form of frames, whatever the number of members; one mail for each other shard
+//! that has members.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    dialect::{Dialect, Event, Payload, Stamp},
+    engine::{
+        backpressure::holds,
+        process::mail::{Mail, Origin},
+        state::{core::Core, framing::write_frame, hold_queue::Cause, room_log::NOBODY},
+        types::{audience::Target, limits::Limits},
+    },
+    id::{ClientId, ConnId},
+    publication::{Data, Form, Publication},
+};
+
+/// A message for many, borrowed from the one who sends it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) event: &'a str,
+    pub(crate) data: Option<Payload<'a>>,
+    pub(crate) from: Option<ClientId>,
+    pub(crate) user: Option<&'a str>,
+    pub(crate) except: Option<ConnId>,
+    pub(crate) key: Option<&'a str>,
+}
+
+/// Publishes for `id` to all members, on this shard and the others. If that is
+/// more than they can take, `id` is held.
+pub(crate) fn publish(core: &mut Core, id: ConnId, target: Target<'_>, message: &Outgoing<'_>) {
+    core.stats.publications += 1;
+    let room = core.rooms.find(target.space(), target.name());
+    let elsewhere = core.shards_of(target, room) & !(1 << core.shard);
+    if elsewhere == 0 {
+        if let Some(room) = room {
+            publish_here(core, room, target, message);
+        }
+    } else {
+        let publication = Arc::new(to_publication(target, message, core.now.unix_ms));
+        core.outbound.post(elsewhere, Mail::Publish(Arc::clone(&publication)), id);
+        deliver(core, &publication, None);
+    }
+    hold_publisher(core, id, room, elsewhere);
+}
+
+/// Holds who has just published if now more waits than should, for each reason that
+/// there is.
+fn hold_publisher(core: &mut Core, id: ConnId, room: Option<u32>, elsewhere: u64) {
+    if core.rooms.congested > 0
+        && let Some(room) = room
+    {
+        for index in 0..core.rooms.room(room).groups.len() {
+            let group = core.rooms.room(room).groups[index];
+            if core.rooms.is_congested(group) {
+                holds::hold(core, id, Cause::Room(group));
+            }
+        }
+    }
+    holds::hold_for_windows(core, id, elsewhere);
+}
+
+/// Encodes straight into the logs of a room whose members are all here.
+fn publish_here(core: &mut Core, room: u32, target: Target<'_>, message: &Outgoing<'_>) {
+    let stamp = core.stamp();
+    let event = event_of(target, message);
+    let size = message.data.map_or(0, |data| data.as_bytes().len());
+    let mark = begin(core, message.except);
+    for index in 0..core.rooms.room(room).groups.len() {
+        let group = core.rooms.room(room).groups[index];
+        let dialect = Dialect::ALL[usize::from(core.rooms.group(group).variant)];
+        core.rooms.acquire_buffer(group);
+        if size >= Limits::COPIED_FRAME_BYTES {
+            let mut frame = BytesMut::with_capacity(size + 512);
+            write_frame(&mut frame, |out| dialect.encode(&event, &stamp, out));
+            append_shared(core, group, frame.freeze(), mark, message.key);
+        } else {
+            let log = &mut core.rooms.group_mut(group).log;
+            let before = log.open().len();
+            write_frame(log.open(), |out| dialect.encode(&event, &stamp, out));
+            let written = log.open().len() - before;
+            commit(core, group, written, mark, message.key);
+        }
+        core.stats.frames_encoded += 1;
+    }
+}
+
+/// Appends a publication to the logs of its audience's members here. Who is
+/// charged for it, if anybody, is credited when they have taken it.
+pub(crate) fn deliver(core: &mut Core, publication: &Publication, charged: Option<(Origin, u32)>) {
+    let target = Target::of(&publication.audience);
+    let room = core.rooms.find(target.space(), target.name());
+    if let Some(room) = room {
+        deliver_to(core, room, publication);
+    }
+    let Some((origin, bytes)) = charged else { return };
+    match room.and_then(|room| core.rooms.most_waiting(room)) {
+        Some(group) => core.rooms.owe(group, origin, bytes),
+        None => core.outbound.credit(origin, bytes),
+    }
+}
+
+fn deliver_to(core: &mut Core, room: u32, publication: &Publication) {
+    let mark = begin(core, publication.except);
+    for index in 0..core.rooms.room(room).groups.len() {
+        let group = core.rooms.room(room).groups[index];
+        let variant = core.rooms.group(group).variant;
+        let mut encoded = 0;
+        let frame = publication.frame(usize::from(variant), |publication| {
+            encoded = 1;
+            encode(Dialect::ALL[usize::from(variant)], publication)
+        });
+        core.stats.frames_encoded += encoded;
+        if frame.len() >= Limits::COPIED_FRAME_BYTES {
+            append_shared(core, group, frame.clone(), mark, publication.key.as_deref());
+        } else {
+            core.rooms.acquire_buffer(group);
+            core.rooms.group_mut(group).log.open().extend_from_slice(frame);
+            commit(core, group, frame.len(), mark, publication.key.as_deref());
+        }
+    }
+}
+
+/// Gives the next publication its number, and notes whom it leaves out.
+fn begin(core: &mut Core, except: Option<ConnId>) -> Mark {
+    core.flush.publications += 1;
+    let except = match except {
+        Some(id) => match core.find_mut(id) {
+            Some(connection) => {
+                connection.flags.excepted = true;
+                id.slot()
+            }
+            None => NOBODY,
+        },
+        None => NOBODY,
+    };
+    Mark { sequence: core.flush.publications, except }
+}
+
+fn commit(core: &mut Core, group: u32, written: usize, mark: Mark, key: Option<&str>) {
+    if written == 0 {
+        if !core.rooms.group(group).dirty && core.rooms.group(group).log.is_empty() {
+            core.rooms.release_buffer(group);
+        }
+        return;
+    }
+    core.flush.logged += written;
+    core.rooms.group_mut(group).log.commit(mark.sequence, mark.except, key);
+    core.rooms.appended(group, &core.limits);
+    core.rooms.mark_dirty(group);
+}
+
+fn append_shared(core: &mut Core, group: u32, frame: Bytes, mark: Mark, key: Option<&str>) {
+    if frame.is_empty() {
+        return;
+    }
+    let written = frame.len();
+    core.flush.logged += written;
+    let log = &mut core.rooms.group_mut(group).log;
+    log.append_shared(frame, mark.sequence, mark.except, key);
+    core.rooms.appended(group, &core.limits);
+    core.rooms.mark_dirty(group);
+}
+
+/// What all entries of one publication share.
+#[derive(Clone, Copy)]
+struct Mark {
+    sequence: u64,
+    except: u32,
+}
+
+fn event_of<'a>(target: Target<'a>, message: &Outgoing<'a>) -> Event<'a> {
+    let room = match target {
+        Target::Room(name) => Some(name),
+        Target::Everyone | Target::User(_) => None,
+    };
+    let Outgoing { event, data, from, user, .. } = *message;
+    Event::Message { event, room, data, from, user }
+}
+
+/// The message as a value that can cross threads: the payload is copied once.
+fn to_publication(target: Target<'_>, message: &Outgoing<'_>, unix_ms: u64) -> Publication {
+    let data = to_data(message.data);
+    let mut publication = Publication::new(target.to_audience(), message.event, data, unix_ms);
+    publication.from = message.from;
+    publication.user = message.user.map(Into::into);
+    publication.except = message.except;
+    publication.key = message.key.map(Into::into);
+    publication
+}
+
+pub(crate) fn to_data(payload: Option<Payload<'_>>) -> Data {
+    let Some(payload) = payload else { return Data::absent() };
+    let form = match payload {
+        Payload::Json(_) => Form::Json,
+        Payload::Text(_) => Form::Text,
+        Payload::Binary(_) => Form::Binary,
+    };
+    Data::trusted(form, Bytes::copy_from_slice(payload.as_bytes()))
+}
+
+/// The payload of `data`; text whose bytes are not UTF-8 cannot have been made.
+pub(crate) fn to_payload(data: &Data) -> Option<Payload<'_>> {
+    let bytes = data.bytes();
+    match data.form() {
+        Form::Absent => None,
+        Form::Binary => Some(Payload::Binary(bytes)),
+        Form::Json => std::str::from_utf8(bytes).ok().map(Payload::Json),
+        Form::Text => std::str::from_utf8(bytes).ok().map(Payload::Text),
+    }
+}
+
+fn encode(dialect: Dialect, publication: &Publication) -> Bytes {
+    let message = Outgoing {
+        event: &publication.event,
+        data: to_payload(&publication.data),
+        from: publication.from,
+        user: publication.user.as_deref(),
+        except: None,
+        key: None,
+    };
+    let event = event_of(Target::of(&publication.audience), &message);
+    let stamp = Stamp { timestamp_ms: publication.timestamp_ms };
+    let mut frame = BytesMut::with_capacity(publication.data.bytes().len() + 256);
+    write_frame(&mut frame, |out| dialect.encode(&event, &stamp, out));
+    frame.freeze()
+}

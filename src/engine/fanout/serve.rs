@@ -1,0 +1,192 @@
+//! One connection is sent what it has coming, batch by batch, until it has
+//! everything or the driver still has a batch. Knows its queue, its rooms' logs and
+//! this turn's direct sends.
+
+use bytes::Bytes;
+
+use super::gather::{Taken, gather};
+use crate::{
+    batch::{Sending, Slice},
+    engine::{
+        backpressure::{backlog, coming, holds},
+        lifecycle::{closing, deadlines::PROGRESS_LOOKS},
+        state::{
+            connection::{Membership, NONE, State},
+            core::Core,
+            room_log::Slices,
+        },
+        types::outlet::{Outlet, SocketAction},
+    },
+    id::ConnId,
+};
+
+/// What a small send counts as work; a look at a member counts 1.
+pub(super) const WORK_PER_SEND: usize = 16;
+
+/// Bytes of a send that count as much as a look.
+const BYTES_PER_WORK: usize = 1024;
+
+pub(super) fn serve_simply(
+    core: &mut Core,
+    index: u32,
+    slot: u32,
+    outlet: &mut impl Outlet,
+) -> bool {
+    let id = core.connections.id_of(slot);
+    let policy = core.connections[slot].policy;
+    let most = core.limits.batch_of(policy);
+    let connection = &mut core.connections[slot];
+    if connection.send_queue.is_some()
+        || connection.direct_head != NONE
+        || connection.flags.excepted
+        || connection.state != State::Open
+    {
+        return false;
+    }
+    let group = core.rooms.group_mut(index);
+    let position = group.scan_position as usize;
+    let (cursor, end) = (group.members[position].cursor, group.log.end());
+    let bytes = group.log.bytes_between(cursor, end);
+    if bytes > most {
+        return false;
+    }
+    let mut slices = Slices::new();
+    group.log.slices(cursor, end, &mut slices);
+    let sending = outlet.send(id, &slices);
+    drop(slices);
+    core.stats.deliveries += u64::from(group.log.behind(cursor));
+    group.members[position].cursor = end;
+    sent(core, slot, bytes, 1, sending);
+    true
+}
+
+pub(super) fn serve(
+    core: &mut Core,
+    slot: u32,
+    passed: Option<Membership>,
+    turn: &Bytes,
+    outlet: &mut impl Outlet,
+) {
+    let Some(connection) = core.connections.get_mut(slot) else { return };
+    connection.flags.ready = false;
+    if connection.is_blocked() {
+        backlog::put_aside(core, slot, turn);
+        backlog::check_budget(core, slot, passed);
+        return;
+    }
+    let id = core.connections.id_of(slot);
+    loop {
+        let mut control = [const { None }; 3];
+        if let Some(send_queue) = &mut core.connections[slot].send_queue {
+            control = send_queue.take_control();
+            send_queue.queue.close_segment();
+        }
+        let coming = coming::coming(core, slot);
+        let gathered = gather(core, slot, turn, &control, coming);
+        if gathered.slices.is_empty() {
+            let taken = gathered.taken();
+            apply(core, slot, taken);
+            break;
+        }
+        let sending = outlet.send(id, &gathered.slices);
+        let slices = gathered.slices.len();
+        let taken = gathered.taken();
+        let (bytes, more) = (taken.bytes, taken.more);
+        apply(core, slot, taken);
+        sent(core, slot, bytes, slices, sending);
+        if sending == Sending::Pending {
+            backlog::put_aside(core, slot, turn);
+            backlog::recount(core, slot);
+            backlog::check_budget(core, slot, None);
+            holds::release_if_answered(core, id);
+            return;
+        }
+        if !more {
+            break;
+        }
+    }
+    served(core, slot, id);
+}
+
+pub(super) fn serve_direct(core: &mut Core, slot: u32, turn: &Bytes, outlet: &mut impl Outlet) {
+    let id = core.connections.id_of(slot);
+    let connection = &mut core.connections[slot];
+    connection.flags.ready = false;
+    let mut next = std::mem::replace(&mut connection.direct_head, NONE);
+    connection.direct_tail = NONE;
+    let mut slices = Slices::new();
+    let mut bytes = 0;
+    while let Some(run) = core.direct.run(next) {
+        bytes += run.end - run.start;
+        slices.push(Slice::new(turn, run.start..run.end));
+        next = run.next;
+    }
+    if bytes > 0 {
+        let sending = outlet.send(id, &slices);
+        let count = slices.len();
+        drop(slices);
+        sent(core, slot, bytes, count, sending);
+        if sending == Sending::Pending {
+            return;
+        }
+    }
+    served(core, slot, id);
+}
+
+fn served(core: &mut Core, slot: u32, id: ConnId) {
+    let connection = &mut core.connections[slot];
+    debug_assert!(connection.send_queue.as_ref().is_none_or(|send_queue| send_queue.is_empty()));
+    connection.send_queue = None;
+    connection.flags.excepted = false;
+    if connection.flags.held {
+        holds::release_if_answered(core, id);
+    }
+    let connection = &mut core.connections[slot];
+    match connection.state {
+        State::Handshake | State::Open => {}
+        State::Closing => closing::await_peer(core, slot),
+        State::Lingering => {
+            if !std::mem::replace(&mut connection.flags.shut, true) {
+                core.socket_actions.push(SocketAction::Shutdown(id));
+            }
+            closing::await_peer(core, slot);
+        }
+        State::Finished => closing::remove(core, id),
+    }
+}
+
+fn apply(core: &mut Core, slot: u32, taken: Taken) {
+    core.stats.deliveries += taken.deliveries;
+    let connection = &mut core.connections[slot];
+    connection.direct_head = taken.next_run;
+    if taken.next_run == NONE {
+        connection.direct_tail = NONE;
+    }
+    if let Some(send_queue) = &mut connection.send_queue {
+        send_queue.queue.sent(taken.queued);
+    }
+    for (membership, cursor) in taken.cursors {
+        core.rooms.advance(membership.group, membership.position, cursor);
+    }
+}
+
+fn sent(core: &mut Core, slot: u32, bytes: usize, slices: usize, sending: Sending) {
+    worked(core, WORK_PER_SEND + slices + bytes / BYTES_PER_WORK);
+    core.stats.sends += 1;
+    core.stats.bytes_sent += bytes as u64;
+    if sending == Sending::Pending {
+        let now = core.now.tick();
+        let send_queue = core.connections[slot].send_queue();
+        send_queue.in_flight = true;
+        send_queue.progress.count(now, bytes);
+        send_queue.since = now;
+        send_queue.unsent = 0;
+        let at = core.now.tick_after(core.limits.write_timeout / PROGRESS_LOOKS);
+        core.schedule_by(slot, at);
+    }
+}
+
+/// Counts work that was done.
+fn worked(core: &mut Core, work: usize) {
+    core.flush.work_left = core.flush.work_left.saturating_sub(work);
+}

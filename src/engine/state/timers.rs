@@ -1,0 +1,61 @@
+//! When each connection is looked at next, and how far deadlines move because the
+//! process stood still.
+
+use super::{connection::Connection, wheel::Wheel};
+use crate::{
+    engine::types::time::{Tick, reached},
+    id::ConnId,
+};
+
+/// The timers of a shard.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    pub(crate) wheel: Wheel,
+    /// No connection is ended before that for having taken too long: the process
+    /// stood still.
+    spared_until: Tick,
+}
+
+impl Timers {
+    pub(crate) fn new(now: Tick) -> Self {
+        Self { wheel: Wheel::new(now), spared_until: now }
+    }
+
+    /// A turn begins.
+    pub(crate) fn begin_turn(&mut self, now: Tick) {
+        self.wheel.catch_up(now);
+        // Ticks wrap: one that is long past must not come to lie in the future.
+        if reached(self.spared_until, now) {
+            self.spared_until = now;
+        }
+    }
+
+    /// No connection is ended before `until` for having taken too long.
+    pub(crate) fn spare(&mut self, until: Tick) {
+        self.spared_until = until;
+    }
+
+    /// Whether connections are spared at `now`.
+    pub(crate) fn is_sparing(&self, now: Tick) -> bool {
+        !reached(self.spared_until, now)
+    }
+
+    /// A deadline, as far as it moves because the process stood still.
+    pub(crate) fn moved(&self, deadline: Tick) -> Tick {
+        if reached(deadline, self.spared_until) { self.spared_until } else { deadline }
+    }
+
+    /// Sets the connection's timer to `at`, or to the wheel's horizon if that is
+    /// earlier.
+    pub(crate) fn schedule(&mut self, connection: &mut Connection, id: ConnId, at: Tick) {
+        connection.timer = self.wheel.insert(id, at);
+        connection.flags.timed = true;
+    }
+
+    /// Makes sure that the connection's timer comes up no later than `at`.
+    pub(crate) fn schedule_by(&mut self, connection: &mut Connection, id: ConnId, at: Tick) {
+        if !connection.flags.timed || !reached(connection.timer, at) {
+            self.schedule(connection, id, at);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! A frame that waits in a connection's own queue, as the queue and the index by
+//! which it is conflated both see it. Knows no bytes.
+
+/// A frame's place among all frames of its shard: publications have even
+/// numbers, direct sends the odd ones between them.
+pub(crate) type Sequence = u64;
+
+/// The sequence of the publication of this number.
+pub(crate) fn sequence_of_publication(sequence: u64) -> Sequence {
+    sequence * 2
+}
+
+/// The sequence of a direct send after `published` publications.
+pub(crate) fn sequence_of_direct(published: u64) -> Sequence {
+    published * 2 + 1
+}
+
+/// The place of a group's key among those of one queue.
+pub(crate) type Record = u32;
+
+/// The length of a frame that is all of its segment.
+pub(super) const WHOLE: u32 = u32::MAX;
+
+/// A waiting frame, or a run of direct sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) sequence: Sequence,
+    /// The number of the segment that it lies in.
+    pub(super) segment: u32,
+    pub(super) start: u32,
+    /// [`WHOLE`] if it is all of its segment.
+    pub(super) len: u32,
+    pub(super) tag: Tag,
+}
+
+/// What must be known of a waiting frame beside its bytes: for a direct send how
+/// many messages it is, for a publication the record that it can be conflated by,
+/// or [`Tag::NONE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag(u32);
+
+/// Set in the tag of direct sends that are answers.
+const OWN: u32 = 1 << 31;
+
+impl Tag {
+    /// A publication that stays when the rest is conflated.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+
+    /// Direct sends of so many messages; `own` if they answer what the connection
+    /// itself sent.
+    pub(crate) fn messages(count: u32, own: bool) -> Self {
+        Self(count.min(OWN - 1) | if own { OWN } else { 0 })
+    }
+
+    pub(crate) fn record(record: Record) -> Self {
+        Self(record)
+    }
+}
+
+impl Waiting {
+    pub(crate) fn is_publication(&self) -> bool {
+        self.sequence.is_multiple_of(2)
+    }
+
+    /// How many messages are lost if it is dropped.
+    pub(crate) fn messages(&self) -> usize {
+        if self.is_publication() { 1 } else { (self.tag.0 & !OWN) as usize }
+    }
+
+    /// Whether it answers what the connection itself sent.
+    pub(crate) fn is_own(&self) -> bool {
+        !self.is_publication() && self.tag.0 & OWN != 0
+    }
+
+    pub(crate) fn by_record(&self) -> Option<Record> {
+        (self.is_publication() && self.tag != Tag::NONE).then_some(self.tag.0)
+    }
+}
