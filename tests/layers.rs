@@ -1,13 +1,21 @@
 //! The architecture as data, held against the sources. Each rule is a test of
 //! its own and names the file, the line and the reason.
 //!
-//! `layers/source.rs` reads files, `layers/paths.rs` resolves what they name,
-//! `layers/rules.rs` says what each kind of rule means; this file has the data.
+//! `layers/source.rs` reads files, `layers/paths.rs` what they name,
+//! `layers/modules.rs` finds the file that defines it, `layers/circles.rs` which
+//! files import in a circle, `layers/rules.rs` says what each other kind of rule
+//! means; this file has the data.
 
+#[path = "layers/circles.rs"]
+mod circles;
+#[path = "layers/modules.rs"]
+mod modules;
 #[path = "layers/paths.rs"]
 mod paths;
 #[path = "layers/planted.rs"]
 mod planted;
+#[path = "layers/planted_circles.rs"]
+mod planted_circles;
 #[path = "layers/rules.rs"]
 mod rules;
 #[path = "layers/source.rs"]
@@ -270,6 +278,11 @@ fn every_file_is_of_a_layer() {
 #[test]
 fn layers_import_only_what_is_below_them() {
     none(&rules::imports(&ours(), LAYERS));
+}
+
+#[test]
+fn no_files_import_in_a_circle() {
+    none(&circles::circles(&ours()));
 }
 
 #[test]

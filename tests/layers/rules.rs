@@ -61,7 +61,7 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    fn new(source: &Source, at: usize, what: String) -> Self {
+    pub(crate) fn new(source: &Source, at: usize, what: String) -> Self {
         Self { file: source.path.clone(), line: source.line(at), what }
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Source {
     pub(crate) code: String,
     /// `code` without what is compiled for tests only.
     pub(crate) shipped: String,
+    /// The whole file is compiled for tests only.
+    pub(crate) is_test: bool,
 }
 
 impl Source {
@@ -65,7 +67,7 @@ pub(crate) fn sources(mut files: Vec<(String, String)>) -> Vec<Source> {
     let mut all: Vec<Source> = Vec::new();
     for (path, text) in files {
         let code = blank_opaque(&text);
-        let mut source = Source { path, text, shipped: code.clone(), code };
+        let mut source = Source { path, text, shipped: code.clone(), code, is_test: false };
         for range in test_items(&source.code) {
             if let Some(name) = module_declared(&source.code[range.clone()]) {
                 test_modules.push(format!("{}/{name}", source.module_folder()));
@@ -80,6 +82,7 @@ pub(crate) fn sources(mut files: Vec<(String, String)>) -> Vec<Source> {
             rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
         });
         if is_test || source.code.contains("#![cfg(test)]") {
+            source.is_test = true;
             let all = 0..source.shipped.len();
             blank(&mut source.shipped, all);
         }
