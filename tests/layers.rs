@@ -3,8 +3,9 @@
 //!
 //! `layers/source.rs` reads files, `layers/paths.rs` what they name,
 //! `layers/modules.rs` finds the file that defines it, `layers/circles.rs` which
-//! files import in a circle, `layers/rules.rs` says what each other kind of rule
-//! means; this file has the data.
+//! files import in a circle, `layers/rooms.rs` which against an order,
+//! `layers/rules.rs` says what each other kind of rule means; this file has the
+//! data.
 
 #[path = "layers/circles.rs"]
 mod circles;
@@ -16,6 +17,8 @@ mod paths;
 mod planted;
 #[path = "layers/planted_circles.rs"]
 mod planted_circles;
+#[path = "layers/rooms.rs"]
+mod rooms;
 #[path = "layers/rules.rs"]
 mod rules;
 #[path = "layers/source.rs"]
@@ -123,6 +126,10 @@ const LAYERS: &[Layer] = &[
         packages: Packages::These(&[]),
     },
 ];
+
+/// The folders of `src/engine/` from the top to the leaves: a file imports only from
+/// its own and those below.
+const ENGINE_ROOMS: &[&str] = &[];
 
 /// The layers that take bytes and time and return values.
 const PURE: &[&str] = &["engine", "proto", "dialect", "id", "publication", "batch"];
@@ -283,6 +290,11 @@ fn layers_import_only_what_is_below_them() {
 #[test]
 fn no_files_import_in_a_circle() {
     none(&circles::circles(&ours()));
+}
+
+#[test]
+fn rooms_of_the_engine_import_only_from_those_below() {
+    none(&rooms::out_of_order(&ours(), "src/engine/", ENGINE_ROOMS));
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn finding(
     for edge in edges.iter().filter(|e| circle.contains(&e.from) && circle.contains(&e.to)) {
         ties.entry((edge.from, edge.to)).or_default().push(edge);
     }
-    let mut what = format!("in a circle of {} files", circle.len());
+    let mut lines = vec![format!("in a circle of {} files", circle.len())];
     for ((from, to), edges) in &ties {
         // The shortest circle with this import in it: pairs are the first to look at.
         let round = 1 + reached[*to].get(from).copied().unwrap_or(0);
@@ -135,8 +135,8 @@ fn finding(
             .map(|edge| format!("{} (line {})", edge.name, sources[*from].line(edge.at)))
             .collect();
         let (from, to) = (&sources[*from].path, &sources[*to].path);
-        what += &format!("\n    {from} -> {to}, {round} round: {}", names.join(", "));
+        lines.push(format!("{from} -> {to}, {round} round: {}", names.join(", ")));
     }
     let at = ties.values().flatten().next().map_or((0, 0), |edge| (edge.from, edge.at));
-    Finding::new(&sources[at.0], at.1, what)
+    Finding::new(&sources[at.0], at.1, lines.join("\n    "))
 }

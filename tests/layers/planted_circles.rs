@@ -1,7 +1,9 @@
-//! Circles of files planted in strings, and what only looks like one.
+//! Circles of files and imports against an order planted in strings, and what only
+//! looks like one.
 
 use super::{
     circles::{circles, edges},
+    rooms::out_of_order,
     source::{Source, sources},
 };
 
@@ -181,4 +183,82 @@ fn a_binary_names_its_library_by_the_name_of_the_package() {
         assert!(found.iter().any(|line| *line == format!("main {import}")), "{import}: {found:#?}");
     }
     assert_eq!(found.iter().filter(|line| line.starts_with("main ")).count(), 4, "{found:#?}");
+}
+
+const ROOMS: &[&str] = &["shard_engine", "fanout", "state"];
+
+/// What is out of order in the engine, each file of which is `files` or empty.
+fn disorder(files: &[(&str, &str)]) -> Vec<String> {
+    let rooms = [
+        (
+            "src/engine/mod.rs",
+            "mod fanout;\nmod shard_engine;\nmod state;\npub use state::log::Log;",
+        ),
+        ("src/engine/shard_engine.rs", "pub struct ShardEngine;"),
+        ("src/engine/fanout/mod.rs", "mod flush;\nmod gather;"),
+        ("src/engine/fanout/flush.rs", "pub struct Outlet;"),
+        ("src/engine/state/mod.rs", "mod log;\nmod timers;"),
+        ("src/engine/state/log.rs", "pub struct Log;"),
+    ];
+    let empty = rooms.iter().filter(|(path, _)| !files.iter().any(|(own, _)| own == path));
+    let files: Vec<(&str, &str)> = empty.chain(files).copied().collect();
+    let findings = out_of_order(&plant(&files), "src/engine/", ROOMS);
+    findings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_room_imports_from_itself_and_from_below() {
+    let gather = "use super::flush::Outlet;\nuse crate::{engine::Log, id::Id};";
+    let engine = "use super::{fanout::flush::Outlet, state::log};\nfn f(_: log::Log) {}";
+    let found = disorder(&[
+        ("src/engine/fanout/gather.rs", gather),
+        ("src/engine/shard_engine.rs", engine),
+        ("src/id.rs", "pub struct Id;"),
+        ("src/shard.rs", "use crate::engine::Log;"),
+    ]);
+    assert_eq!(found, [""; 0]);
+}
+
+#[test]
+fn an_import_from_a_room_above_is_found_however_it_is_written() {
+    for text in [
+        "use super::super::fanout::flush::Outlet;",
+        "fn f(_: crate::engine::fanout::flush::Outlet) {}",
+        "use crate::engine::fanout::flush;\nfn f(_: flush::Outlet) {}",
+    ] {
+        let found = disorder(&[("src/engine/state/timers.rs", text)]);
+        assert_eq!(found.len(), 1, "{text}: {found:#?}");
+        let what = "`state` is below `fanout`: Outlet of src/engine/fanout/flush.rs";
+        assert!(found[0].contains(what), "{found:#?}");
+    }
+    let parent = "mod fanout;\npub use fanout::flush::Outlet;\npub struct Now;";
+    let found = disorder(&[
+        ("src/engine/mod.rs", parent),
+        ("src/engine/state/timers.rs", "use super::super::Outlet;\nuse crate::engine::Now;"),
+    ]);
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found[0].contains("`state` is below `fanout`: Outlet"), "{found:#?}");
+    assert!(found[1].contains("`state` is below `mod.rs`: Now of"), "{found:#?}");
+}
+
+#[test]
+fn tests_of_a_room_import_from_above() {
+    let above = "use crate::engine::fanout::flush::Outlet;";
+    let own = format!("#[cfg(test)]\nmod tests {{ {above} }}\n#[cfg(test)]\nmod drive;");
+    let found = disorder(&[
+        ("src/engine/state/log.rs", &format!("pub struct Log;\n{own}")),
+        ("src/engine/state/log/drive.rs", above),
+    ]);
+    assert_eq!(found, [""; 0]);
+}
+
+#[test]
+fn rooms_and_the_table_of_them_are_the_same() {
+    let found = disorder(&[("src/engine/limits.rs", "")]);
+    assert_eq!(found, ["src/engine/limits.rs:1: of no room in src/engine/"]);
+    let files = [("src/engine/state/log.rs", "pub struct Log;")];
+    let findings = out_of_order(&plant(&files), "src/engine/", &["fanout", "state"]);
+    let found: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    assert_eq!(found, ["src/engine/:1: `fanout` is in the order of rooms, but not in src/engine/"]);
+    assert!(out_of_order(&plant(&files), "src/engine/", &[]).is_empty());
 }

@@ -55,9 +55,9 @@ pub(crate) struct Allowed {
 
 /// A rule is broken.
 pub(crate) struct Finding {
-    file: String,
-    line: usize,
-    what: String,
+    pub(crate) file: String,
+    pub(crate) line: usize,
+    pub(crate) what: String,
 }
 
 impl Finding {
