@@ -249,8 +249,8 @@ const PANICS_ALLOWED: &[Allowed] = &[Allowed {
 const UNSAFE_FILES: &[&str] =
     &["src/driver/unsent.rs", "src/driver/uring/buffers.rs", "src/driver/uring/ring.rs"];
 
-const FILE_LINES: usize = 600;
-const MEDIAN_LINES: usize = 250;
+const FILE_LINES: usize = 500;
+const MEDIAN_LINES: usize = 220;
 const FUNCTION_LINES: usize = 70;
 /// Files that are one static table, of whatever length.
 const STATIC_TABLES: &[&str] = &[];
@@ -345,7 +345,7 @@ fn files_are_short() {
 
 #[test]
 fn most_files_are_shorter() {
-    let median = rules::median_lines(&ours());
+    let median = rules::median_lines(&ours(), "src/");
     assert!(median <= MEDIAN_LINES, "the median file has {median} lines");
 }
 
