@@ -1,5 +1,6 @@
 //! The paths that a file names, in `use` and in the midst of code, each resolved
-//! to where it begins: `crate`, `std` or another crate. Knows no rules.
+//! to where it begins: `crate`, `std` or another crate. Knows no rules and no
+//! file but the one that it reads.
 
 use super::source::{Source, bracket_end, is_word};
 
@@ -33,18 +34,28 @@ pub(crate) fn paths(source: &Source) -> Vec<Named> {
         let mut leaves = Vec::new();
         let at = tokens[index].0;
         index = tree(&tokens, index, &mut Vec::new(), &mut leaves);
-        for (words, leaf) in leaves {
-            let path = modules.resolve(&words, at).join("::");
-            found.push(Named { path, at: leaf });
+        for leaf in leaves {
+            let path = modules.resolve(&leaf.words, at).join("::");
+            found.push(Named { path, at: leaf.at });
         }
     }
     found
 }
 
 /// A word, `::` or one other character, and where it begins.
-type Token<'s> = (usize, &'s str);
+pub(crate) type Token<'s> = (usize, &'s str);
 
-fn tokens(code: &str) -> Vec<Token<'_>> {
+/// One path of a tree of paths.
+#[derive(Debug)]
+pub(crate) struct Leaf<'s> {
+    pub(crate) words: Vec<&'s str>,
+    /// Where its last word begins.
+    pub(crate) at: usize,
+    /// The name after `as`.
+    pub(crate) alias: Option<&'s str>,
+}
+
+pub(crate) fn tokens(code: &str) -> Vec<Token<'_>> {
     let bytes = code.as_bytes();
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -62,22 +73,22 @@ fn tokens(code: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-fn is_name(token: &str) -> bool {
+pub(crate) fn is_name(token: &str) -> bool {
     token.bytes().next().is_some_and(is_word)
 }
 
-fn begins_path(tokens: &[Token<'_>], index: usize) -> bool {
+pub(crate) fn begins_path(tokens: &[Token<'_>], index: usize) -> bool {
     let word = |back: usize| index.checked_sub(back).map_or("", |index| tokens[index].1);
     let goes_on = word(1) == "::" && (is_name(word(2)) || word(2) == ">");
     is_name(tokens[index].1) && !goes_on && tokens.get(index + 1).is_some_and(|t| t.1 == "::")
 }
 
 /// Reads one branch of a tree of paths into `leaves`; returns the index behind it.
-fn tree<'s>(
+pub(crate) fn tree<'s>(
     tokens: &[Token<'s>],
     mut index: usize,
     words: &mut Vec<&'s str>,
-    leaves: &mut Vec<(Vec<&'s str>, usize)>,
+    leaves: &mut Vec<Leaf<'s>>,
 ) -> usize {
     let (begin, own) = (index, words.len());
     let mut at = tokens[index].0;
@@ -105,13 +116,17 @@ fn tree<'s>(
         }
         index += 1;
     }
-    if words.len() > own || (index > begin && tokens[index - 1].1 == "self") {
-        leaves.push((words.clone(), at));
-    }
-    words.truncate(own);
-    if tokens.get(index).is_some_and(|token| token.1 == "as") {
+    let named = words.len() > own || (index > begin && tokens[index - 1].1 == "self");
+    let last = index;
+    let mut alias = None;
+    if tokens.get(last).is_some_and(|token| token.1 == "as") {
+        alias = tokens.get(last + 1).map(|token| token.1).filter(|name| is_name(name));
         index += 2;
     }
+    if named {
+        leaves.push(Leaf { words: words.clone(), at, alias });
+    }
+    words.truncate(own);
     index
 }
 

@@ -249,7 +249,25 @@ fn long_files_and_functions_are_found() {
     found(&rules::long_files(&sources, 9, &["src/id.rs"]), &[]);
     found(&rules::long_functions(&sources, 4), &["src/id.rs:5"]);
     found(&rules::long_functions(&sources, 5), &[]);
-    assert_eq!(rules::median_lines(&sources), 10);
+}
+
+#[test]
+fn tests_do_not_lengthen_what_they_test() {
+    let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+    let tested =
+        "fn f() {}\n\n#[cfg(test)]\nmod tests {\n    #[cfg(test)]\n    use x::y;\n\n}\nfn g() {}\n";
+    let sources = sources(vec![
+        file("src/id.rs", tested),
+        file("src/publication.rs", "fn f() {}\n\n\n\n#[cfg(test)]\nmod tests;\n"),
+        file("src/publication/tests.rs", "\n\n\n\n\n\n\n"),
+        file("src/batch.rs", "fn f() {}"),
+        file("loadtest/src/main.rs", "\n\n\n\n\n\n"),
+    ]);
+    found(
+        &rules::long_files(&sources, 3, &[]),
+        &["loadtest/src/main.rs:4", "src/publication.rs:4", "src/publication/tests.rs:4"],
+    );
+    assert_eq!(rules::median_lines(&sources, "src/"), 3);
 }
 
 #[test]

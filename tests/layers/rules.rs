@@ -55,13 +55,13 @@ pub(crate) struct Allowed {
 
 /// A rule is broken.
 pub(crate) struct Finding {
-    file: String,
-    line: usize,
-    what: String,
+    pub(crate) file: String,
+    pub(crate) line: usize,
+    pub(crate) what: String,
 }
 
 impl Finding {
-    fn new(source: &Source, at: usize, what: String) -> Self {
+    pub(crate) fn new(source: &Source, at: usize, what: String) -> Self {
         Self { file: source.path.clone(), line: source.line(at), what }
     }
 }
@@ -254,19 +254,25 @@ fn has_safety_note(source: &Source, at: usize) -> bool {
     notes.any(|line| line.trim_start_matches('/').trim_start().starts_with("SAFETY:"))
 }
 
+/// Files with more lines than `most`, their tests not counted; a file of nothing
+/// but tests is counted whole.
 pub(crate) fn long_files(sources: &[Source], most: usize, tables: &[&str]) -> Vec<Finding> {
-    let long = sources
-        .iter()
-        .filter(|source| source.line_count() > most && !tables.contains(&source.path.as_str()));
-    let finding = |source: &Source| {
-        let what = format!("{} lines, more than {most}", source.line_count());
-        Finding { file: source.path.clone(), line: most + 1, what }
-    };
-    long.map(finding).collect()
+    let mut findings = Vec::new();
+    for source in sources {
+        let lines = if source.is_test { source.line_count() } else { source.shipped_lines };
+        if lines > most && !tables.contains(&source.path.as_str()) {
+            let what = format!("{lines} lines, more than {most}");
+            findings.push(Finding { file: source.path.clone(), line: most + 1, what });
+        }
+    }
+    findings
 }
 
-pub(crate) fn median_lines(sources: &[Source]) -> usize {
-    let mut lines: Vec<usize> = sources.iter().map(Source::line_count).collect();
+/// The lines of the median file under `folder`, without tests.
+pub(crate) fn median_lines(sources: &[Source], folder: &str) -> usize {
+    let shipped = sources.iter().filter(|source| !source.is_test);
+    let shipped = shipped.filter(|source| source.path.starts_with(folder));
+    let mut lines: Vec<usize> = shipped.map(|source| source.shipped_lines).collect();
     lines.sort_unstable();
     lines.get(lines.len() / 2).copied().unwrap_or(0)
 }

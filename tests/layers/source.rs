@@ -2,7 +2,7 @@
 //! Knows enough of Rust's grammar to leave out comments, literals and tests, and
 //! nothing of the rules.
 
-use std::{fs, ops::Range, path::Path};
+use std::{collections::BTreeSet, fs, ops::Range, path::Path};
 
 /// One file. `code` and `shipped` have the length and the lines of `text`.
 #[derive(Debug)]
@@ -14,6 +14,10 @@ pub(crate) struct Source {
     pub(crate) code: String,
     /// `code` without what is compiled for tests only.
     pub(crate) shipped: String,
+    /// The whole file is compiled for tests only.
+    pub(crate) is_test: bool,
+    /// Lines without those of tests.
+    pub(crate) shipped_lines: usize,
 }
 
 impl Source {
@@ -65,13 +69,24 @@ pub(crate) fn sources(mut files: Vec<(String, String)>) -> Vec<Source> {
     let mut all: Vec<Source> = Vec::new();
     for (path, text) in files {
         let code = blank_opaque(&text);
-        let mut source = Source { path, text, shipped: code.clone(), code };
+        let lines = text.lines().count();
+        let mut source = Source {
+            path,
+            text,
+            shipped: code.clone(),
+            code,
+            is_test: false,
+            shipped_lines: lines,
+        };
+        let mut test_lines = BTreeSet::new();
         for range in test_items(&source.code) {
             if let Some(name) = module_declared(&source.code[range.clone()]) {
                 test_modules.push(format!("{}/{name}", source.module_folder()));
             }
+            test_lines.extend(source.line(range.start)..=source.line(range.end - 1));
             blank(&mut source.shipped, range);
         }
+        source.shipped_lines -= test_lines.len();
         all.push(source);
     }
     for source in &mut all {
@@ -80,6 +95,8 @@ pub(crate) fn sources(mut files: Vec<(String, String)>) -> Vec<Source> {
             rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
         });
         if is_test || source.code.contains("#![cfg(test)]") {
+            source.is_test = true;
+            source.shipped_lines = 0;
             let all = 0..source.shipped.len();
             blank(&mut source.shipped, all);
         }
