@@ -185,7 +185,7 @@ fn a_banned_path_is_found_however_it_is_written() {
         found(&check("src/proto/core.rs", text), &["src/proto/core.rs:1"]);
         found(&check("src/dialect/core.rs", text), &["src/dialect/core.rs:1"]);
     }
-    found(&check("src/engine/directory.rs", "use std::sync::{Arc, RwLock};"), &[]);
+    found(&check("src/engine/process/directory.rs", "use std::sync::{Arc, RwLock};"), &[]);
     found(&check("src/engine/core.rs", "use std::net::{IpAddr, Ipv6Addr, SocketAddr};"), &[]);
     found(&check("src/driver/epoll/mod.rs", "use std::{io, net::TcpListener};"), &[]);
     let relay = "use crate::relay::{Relay, redis::RedisRelay};";

@@ -159,7 +159,7 @@ pub(crate) fn banned_paths(
         for named in paths(source) {
             for ban in bans {
                 if ban.layers.contains(&layer.name)
-                    && !ban.not_in.contains(&source.path.as_str())
+                    && !ban.not_in.iter().any(|start| source.path.starts_with(start))
                     && named.is_in(ban.path)
                     && !ban.but.iter().any(|but| named.is_in(but))
                 {

@@ -67,7 +67,7 @@ pub(super) fn serve(
     turn: &Bytes,
     outlet: &mut impl Outlet,
 ) {
-    let Some(connection) = core.connections.get_mut(slot) else { return };
+    let Some(connection) = core.connections.occupied_mut(slot) else { return };
     connection.flags.ready = false;
     if connection.is_blocked() {
         backlog::put_aside(core, slot, turn);

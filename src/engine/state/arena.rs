@@ -58,7 +58,7 @@ impl Arena {
     }
 
     /// The same, to be changed.
-    pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Connection> {
+    pub(crate) fn occupied_mut(&mut self, slot: u32) -> Option<&mut Connection> {
         self.slots.get_mut(slot as usize)
     }
 
