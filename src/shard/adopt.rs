@@ -60,9 +60,9 @@ impl Handle {
         let mail = Mail::Adopt(Box::new(Adopted { socket: socket.into(), peer, unread }));
         let parcel = mail.charged_to_handles();
         let first = self.process().next_adopted();
-        let addresses = self.addresses();
-        let mut in_turn = (0..addresses.len())
-            .map(|number| &addresses[first.wrapping_add(number) % addresses.len()]);
+        let senders = self.senders();
+        let mut in_turn =
+            (0..senders.len()).map(|number| &senders[first.wrapping_add(number) % senders.len()]);
         let free = in_turn.find(|address| address.reserve(parcel.origin, parcel.bytes));
         free.ok_or(SendError::Busy)?.send(parcel).map_err(|_| SendError::Ended)
     }

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     driver_kind::DriverKind,
-    mailbox::{Address, Mailbox},
+    mailbox::{Mailbox, MailboxSender},
     runtime::Engine,
 };
 use crate::{
@@ -260,7 +260,7 @@ impl Builder {
 pub(super) struct Parts {
     pub(super) process: Arc<Process>,
     pub(super) app: Arc<App>,
-    pub(super) mailboxes: Vec<(Mailbox, Address)>,
+    pub(super) mailboxes: Vec<(Mailbox, MailboxSender)>,
 }
 
 impl fmt::Debug for Builder {

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 
 use super::{
     clock::unix_ms,
-    mailbox::{Address, Undelivered},
+    mailbox::{MailboxSender, Undelivered},
     outbox,
     query::{Paged, Part, Query},
     reply::{JoinError, Reply, of_join},
@@ -58,7 +58,7 @@ pub struct RoomInfo {
 
 struct Inner {
     process: Arc<Process>,
-    addresses: Vec<Address>,
+    senders: Vec<MailboxSender>,
 }
 
 /// The engine in the hands of any thread. Cheap to clone.
@@ -74,16 +74,16 @@ struct Inner {
 pub struct Handle(Arc<Inner>);
 
 impl Handle {
-    pub(crate) fn new(process: Arc<Process>, addresses: Vec<Address>) -> Self {
-        Self(Arc::new(Inner { process, addresses }))
+    pub(crate) fn new(process: Arc<Process>, senders: Vec<MailboxSender>) -> Self {
+        Self(Arc::new(Inner { process, senders }))
     }
 
     pub(super) fn process(&self) -> &Process {
         &self.0.process
     }
 
-    pub(super) fn addresses(&self) -> &[Address] {
-        &self.0.addresses
+    pub(super) fn senders(&self) -> &[MailboxSender] {
+        &self.0.senders
     }
 
     /// Sends `event` with `data` to every member of `room`.
@@ -139,7 +139,7 @@ impl Handle {
         };
         let shards = match found {
             None => self.0.process.all_shards(),
-            Some(None) if self.0.addresses.iter().all(Address::has_ended) => {
+            Some(None) if self.0.senders.iter().all(MailboxSender::has_ended) => {
                 return Err(SendError::Ended);
             }
             Some(None) => return Ok(()),
@@ -152,12 +152,12 @@ impl Handle {
     fn send_to_shards(&self, shards: u64, mail: &Mail) -> Result<(), SendError> {
         let (origin, bytes) = (mail.handle_origin(), mail.bytes());
         let wanted = || {
-            let all = self.0.addresses.iter().enumerate();
-            all.filter(move |(shard, _)| shards >> shard & 1 == 1).map(|(_, address)| address)
+            let all = self.0.senders.iter().enumerate();
+            all.filter(move |(shard, _)| shards >> shard & 1 == 1).map(|(_, sender)| sender)
         };
-        for (reserved, address) in wanted().enumerate() {
-            if !address.reserve(origin, bytes) {
-                wanted().take(reserved).for_each(|address| address.unreserve(origin, bytes));
+        for (reserved, sender) in wanted().enumerate() {
+            if !sender.reserve(origin, bytes) {
+                wanted().take(reserved).for_each(|sender| sender.unreserve(origin, bytes));
                 return Err(SendError::Busy);
             }
         }
@@ -166,23 +166,28 @@ impl Handle {
         // In a handler: in order with what it does through its connection.
         let Some(_) = outbox::put(&self.0.process, shards, parcel) else { return Ok(()) };
         let mut result = Ok(());
-        for address in wanted() {
+        for sender in wanted() {
             let Some(mail) = mail.for_another() else { continue };
-            let sent = address.send(Parcel { mail, origin, bytes });
+            let sent = sender.send(Parcel { mail, origin, bytes });
             result = result.and(sent.map_err(|_| SendError::Ended));
         }
         result
     }
 
     /// Sends what one shard alone gets.
-    fn send_to_shard(&self, shard: u8, address: &Address, mail: Mail) -> Result<(), SendError> {
-        let parcel = address.reserved(mail).map_err(|undelivered| match undelivered {
+    fn send_to_shard(
+        &self,
+        shard: u8,
+        sender: &MailboxSender,
+        mail: Mail,
+    ) -> Result<(), SendError> {
+        let parcel = sender.reserved(mail).map_err(|undelivered| match undelivered {
             Undelivered::Full => SendError::Busy,
             Undelivered::Ended => SendError::Ended,
         })?;
         match outbox::put(&self.0.process, 1 << shard, parcel) {
             None => Ok(()),
-            Some(parcel) => address.send(parcel).map_err(|_| SendError::Ended),
+            Some(parcel) => sender.send(parcel).map_err(|_| SendError::Ended),
         }
     }
 
@@ -190,10 +195,10 @@ impl Handle {
     /// more is accepted, or until the engine has ended. Other threads may use up what
     /// is free before the caller does.
     pub async fn ready(&self) {
-        for address in &self.0.addresses {
-            while address.is_full() && !address.has_ended() {
-                let credit = address.listen();
-                if address.is_full() && !address.has_ended() {
+        for sender in &self.0.senders {
+            while sender.is_full() && !sender.has_ended() {
+                let credit = sender.listen();
+                if sender.is_full() && !sender.has_ended() {
                     credit.await;
                 }
             }
@@ -235,12 +240,12 @@ impl Handle {
     /// # }
     /// ```
     pub fn join(&self, id: ConnId, room: &str) -> Result<Reply<(), JoinError>, SendError> {
-        let address = self.address_of(id)?;
+        let sender = self.sender_to(id)?;
         let room = self.0.process.directory.announce(Space::Room, room, id.shard());
         let (reply, give) = Reply::pair();
         let answer = Box::new(|joined| give(of_join(joined)));
         let mail = Mail::Join(Box::new(JoinRequest { id, room, answer }));
-        self.send_to_shard(id.shard(), address, mail)?;
+        self.send_to_shard(id.shard(), sender, mail)?;
         Ok(reply)
     }
 
@@ -257,18 +262,18 @@ impl Handle {
         Ok(reply)
     }
 
-    fn address_of(&self, id: ConnId) -> Result<&Address, SendError> {
-        self.0.addresses.get(usize::from(id.shard())).ok_or(SendError::Unknown)
+    fn sender_to(&self, id: ConnId) -> Result<&MailboxSender, SendError> {
+        self.0.senders.get(usize::from(id.shard())).ok_or(SendError::Unknown)
     }
 
     fn mail_to(&self, id: ConnId, mail: Mail) -> Result<(), SendError> {
-        self.send_to_shard(id.shard(), self.address_of(id)?, mail)
+        self.send_to_shard(id.shard(), self.sender_to(id)?, mail)
     }
 
     /// The connection that clients know by `client`, if it is one of this process.
     pub fn conn_id(&self, client: ClientId) -> Option<ConnId> {
         let id = client.conn(self.0.process.node)?;
-        (usize::from(id.shard()) < self.0.addresses.len()).then_some(id)
+        (usize::from(id.shard()) < self.0.senders.len()).then_some(id)
     }
 
     /// How many members `room` has, on all shards. Answered at once.
@@ -344,19 +349,19 @@ impl Handle {
         merge: fn(T, T) -> T,
         query: impl Fn(Answer<T>) -> ShardQuery,
     ) -> Query<T> {
-        let (sender, receiver) = async_channel::bounded(self.0.addresses.len());
-        for (shard, address) in self.0.addresses.iter().enumerate() {
+        let (answers, receiver) = async_channel::bounded(self.0.senders.len());
+        for (shard, sender) in self.0.senders.iter().enumerate() {
             if shards >> shard & 1 == 0 {
                 continue;
             }
-            let sender = sender.clone();
+            let answers = answers.clone();
             let answer = move |value| {
                 // Nobody waits any more: no matter.
-                let _ = sender.try_send(Part::whole(value));
+                let _ = answers.try_send(Part::whole(value));
             };
             // An undelivered query drops its sender: whoever waits learns of it.
             let mail = Mail::Ask(query(Box::new(answer)));
-            let _ = self.send_to_shard(shard as u8, address, mail);
+            let _ = self.send_to_shard(shard as u8, sender, mail);
         }
         Query::new(receiver, shards.count_ones() as usize, nothing, merge)
     }
@@ -367,7 +372,7 @@ impl Handle {
         page: impl Fn(u32, Answer<Page>) -> ShardQuery + Clone + Send + 'static,
     ) -> Query<Vec<ConnInfo>> {
         let (answers, receiver) = async_channel::unbounded();
-        for (number, shard) in self.0.addresses.iter().enumerate() {
+        for (number, shard) in self.0.senders.iter().enumerate() {
             if shards >> number & 1 == 1 {
                 let (shard, answers, page) = (shard.clone(), answers.clone(), page.clone());
                 Paged { shard, answers, page }.ask(0);
@@ -382,15 +387,15 @@ impl Handle {
     /// [`Limits::drain_timeout`](crate::engine::Limits::drain_timeout).
     pub fn shutdown(&self) {
         self.0.process.drain.ask();
-        for address in &self.0.addresses {
-            address.ring();
+        for sender in &self.0.senders {
+            sender.ring();
         }
     }
 }
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("shards", &self.0.addresses.len()).finish_non_exhaustive()
+        f.debug_struct("Handle").field("shards", &self.0.senders.len()).finish_non_exhaustive()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
 
 /// The sending end of a shard's mailbox.
 #[derive(Clone, Debug)]
-pub(crate) struct Address {
+pub(crate) struct MailboxSender {
     sender: Sender<Parcel>,
     /// To empty the mailbox of a shard that has ended.
     receiver: Receiver<Parcel>,
@@ -56,7 +56,7 @@ pub(crate) enum Undelivered {
     Ended,
 }
 
-impl Address {
+impl MailboxSender {
     /// Puts `parcel` in and wakes the shard if it sleeps.
     pub(crate) fn send(&self, parcel: Parcel) -> Result<(), Ended> {
         // The channel has no bound, and a receiver here: it takes everything.
@@ -155,7 +155,7 @@ pub(crate) struct Mailbox {
 impl Mailbox {
     /// A mailbox, and where to send its mail. All handles together may have
     /// `handle_limit` bytes on the way to it.
-    pub(crate) fn new(handle_limit: usize) -> (Self, Address) {
+    pub(crate) fn new(handle_limit: usize) -> (Self, MailboxSender) {
         let (sender, receiver) = crossbeam_channel::unbounded();
         let bell = Arc::new(Bell {
             doorbell: Doorbell::new(),
@@ -167,7 +167,7 @@ impl Mailbox {
             handle_credit: Event::new(),
         });
         let mailbox = Self { receiver: receiver.clone(), bell: Arc::clone(&bell) };
-        (mailbox, Address { sender, receiver, bell })
+        (mailbox, MailboxSender { sender, receiver, bell })
     }
 
     /// Tells senders how to wake this shard. Must come before the first sleep.
@@ -224,24 +224,24 @@ impl Drop for Mailbox {
 
 /// Where a shard's mail to the others goes.
 #[derive(Debug)]
-pub(crate) struct Post {
-    addresses: Vec<Address>,
+pub(crate) struct MailboxSenders {
+    senders: Vec<MailboxSender>,
 }
 
-impl Post {
-    pub(crate) fn new(addresses: Vec<Address>) -> Self {
-        Self { addresses }
+impl MailboxSenders {
+    pub(crate) fn new(senders: Vec<MailboxSender>) -> Self {
+        Self { senders }
     }
 
     /// Sends `parcel` to a shard.
     pub(crate) fn send(&self, shard: usize, parcel: Parcel) -> Result<(), Ended> {
-        self.addresses[shard].send(parcel)
+        self.senders[shard].send(parcel)
     }
 
     /// Wakes every shard that sleeps.
     pub(crate) fn ring_all(&self) {
-        for address in &self.addresses {
-            address.ring();
+        for sender in &self.senders {
+            sender.ring();
         }
     }
 }
@@ -266,8 +266,8 @@ mod tests {
 
     #[test]
     fn mail_comes_in_the_order_in_which_it_was_sent() {
-        let (mailbox, address) = Mailbox::new(1);
-        (0..1000).for_each(|slot| address.send(close(slot)).unwrap());
+        let (mailbox, sender) = Mailbox::new(1);
+        (0..1000).for_each(|slot| sender.send(close(slot)).unwrap());
         assert_eq!(mailbox.len(), 1000);
         for slot in 0..1000 {
             assert_eq!(slot_of(mailbox.take()), Some(slot));
@@ -276,49 +276,49 @@ mod tests {
 
     #[test]
     fn handles_have_so_many_bytes_underway_and_whoever_waits_learns_of_credit() {
-        let (mailbox, address) = Mailbox::new(100);
+        let (mailbox, sender) = Mailbox::new(100);
         let publication = Origin::Handle;
-        let reserve = |bytes| address.reserve(publication, bytes);
+        let reserve = |bytes| sender.reserve(publication, bytes);
         assert!(reserve(60) && reserve(60), "the last may go beyond");
-        assert!(!reserve(1) && address.is_full());
-        assert!(address.reserve(Origin::Caller, 100), "other mail has a window of its own");
-        let credit = address.listen();
+        assert!(!reserve(1) && sender.is_full());
+        assert!(sender.reserve(Origin::Caller, 100), "other mail has a window of its own");
+        let credit = sender.listen();
         mailbox.credit_handles((60, 0));
         credit.wait();
-        assert!(!address.is_full() && reserve(1));
-        let credit = address.listen();
+        assert!(!sender.is_full() && reserve(1));
+        let credit = sender.listen();
         drop(mailbox);
         credit.wait();
     }
 
     #[test]
     fn a_burst_wakes_a_sleeping_shard_once_and_an_awake_one_never() {
-        let (mailbox, address) = Mailbox::new(16);
+        let (mailbox, sender) = Mailbox::new(16);
         let wakes = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&wakes);
         mailbox.set_waker(Waker::new(move || {
             count.fetch_add(1, Ordering::Relaxed);
         }));
-        address.send(close(0)).unwrap();
+        sender.send(close(0)).unwrap();
         assert_eq!(wakes.load(Ordering::Relaxed), 0);
         assert!(!mailbox.going_to_sleep(), "it must not sleep over mail");
         mailbox.awake();
         mailbox.take();
         assert!(mailbox.going_to_sleep());
         for slot in 0..5 {
-            address.send(close(slot)).unwrap();
+            sender.send(close(slot)).unwrap();
         }
         assert_eq!(wakes.load(Ordering::Relaxed), 1);
     }
 
     #[test]
     fn mail_to_a_shard_that_has_ended_does_not_pile_up() {
-        let (mailbox, address) = Mailbox::new(1);
-        let receiver = address.receiver.clone();
+        let (mailbox, sender) = Mailbox::new(1);
+        let receiver = sender.receiver.clone();
         drop(mailbox);
-        let post = Post::new(vec![address]);
+        let senders = MailboxSenders::new(vec![sender]);
         for slot in 0..10 {
-            assert_eq!(post.send(0, close(slot)), Err(Ended));
+            assert_eq!(senders.send(0, close(slot)), Err(Ended));
         }
         assert!(receiver.is_empty());
     }

@@ -1,6 +1,6 @@
 //! What a handler sends through a handle, on its own shard's thread: kept in order
 //! with what it sends through its connection, instead of going straight to the
-//! mailboxes. Knows threads and processes by address; not what is sent.
+//! mailboxes. Knows threads and processes by their place in memory; not what is sent.
 
 use std::{
     cell::{Cell, RefCell},

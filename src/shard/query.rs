@@ -9,7 +9,7 @@ use std::{
 
 use async_channel::{Receiver, Sender};
 
-use super::mailbox::Address;
+use super::mailbox::MailboxSender;
 use crate::engine::{Answer, ConnInfo, Mail, Origin, Page, Query as ShardQuery};
 
 thread_local! {
@@ -133,7 +133,7 @@ impl<T> fmt::Debug for Query<T> {
 /// shard puts the query for the next into its own mailbox, behind what waits
 /// there.
 pub(crate) struct Paged<F> {
-    pub(crate) shard: Address,
+    pub(crate) shard: MailboxSender,
     pub(crate) answers: Sender<Part<Vec<ConnInfo>>>,
     /// The page that begins with a slot.
     pub(crate) page: F,

@@ -14,7 +14,7 @@ use super::{
     driver_kind::{DriverChoice, DriverKind},
     handle::Handle,
     health::HealthCheck,
-    mailbox::{Address, Mailbox},
+    mailbox::{Mailbox, MailboxSender},
     start::ShardStart,
 };
 use crate::engine::{App, Process};
@@ -73,7 +73,7 @@ pub struct Engine {
     pin: bool,
     http: Option<HttpHandOff>,
     listeners: Vec<TcpListener>,
-    mailboxes: Vec<(Mailbox, Address)>,
+    mailboxes: Vec<(Mailbox, MailboxSender)>,
 }
 
 impl Engine {
@@ -91,8 +91,8 @@ impl Engine {
         listeners: Vec<TcpListener>,
     ) -> Self {
         let Parts { process, app, mailboxes } = parts;
-        let addresses = mailboxes.iter().map(|(_, address)| address.clone()).collect();
-        let handle = Handle::new(Arc::clone(&process), addresses);
+        let senders = mailboxes.iter().map(|(_, sender)| sender.clone()).collect();
+        let handle = Handle::new(Arc::clone(&process), senders);
         Self { handle, local, process, app, driver, pin, http, listeners, mailboxes }
     }
 
@@ -140,7 +140,7 @@ impl Engine {
         let handle = self.handle.clone();
         let cores = if self.pin { core_affinity::get_core_ids() } else { None };
         let cores = cores.unwrap_or_default();
-        let addresses: Vec<_> = self.mailboxes.iter().map(|(_, to)| to.clone()).collect();
+        let senders: Vec<_> = self.mailboxes.iter().map(|(_, to)| to.clone()).collect();
         let clock = SystemClock::start();
         let (ready, started) = crossbeam_channel::bounded(self.process.shards);
         let mut threads = Vec::new();
@@ -157,7 +157,7 @@ impl Engine {
                 http: self.http.clone(),
                 listener,
                 mailbox,
-                addresses: addresses.clone(),
+                senders: senders.clone(),
                 clock,
                 ready: ready.clone(),
             };

@@ -7,7 +7,7 @@ use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 use super::{
     builder::{BuildError, Builder, Parts},
     handle::Handle,
-    mailbox::Post,
+    mailbox::MailboxSenders,
     turn::{Clock, Shard, TurnLimits},
 };
 use crate::{
@@ -67,8 +67,8 @@ impl World {
         builder: Builder,
     ) -> Result<Self, BuildError> {
         let Parts { process, app, mailboxes } = builder.shards(shards).into_parts()?;
-        let addresses: Vec<_> = mailboxes.iter().map(|(_, address)| address.clone()).collect();
-        let handle = Handle::new(Arc::clone(&process), addresses.clone());
+        let senders: Vec<_> = mailboxes.iter().map(|(_, sender)| sender.clone()).collect();
+        let handle = Handle::new(Arc::clone(&process), senders.clone());
         let net = SimNet::new(seed, faults);
         let start = Now { since_start_ms: 0, unix_ms: EPOCH_MS };
         let limits = &process.limits;
@@ -79,8 +79,8 @@ impl World {
             .map(|(number, (mailbox, _))| {
                 let engine =
                     ShardEngine::new(number as u8, Arc::clone(&process), Arc::clone(&app), start);
-                let post = Post::new(addresses.clone());
-                Shard::new(engine, net.driver(), mailbox, post, None, turn)
+                let senders = MailboxSenders::new(senders.clone());
+                Shard::new(engine, net.driver(), mailbox, senders, None, turn)
             })
             .collect();
         Ok(Self { net, shards, clock: VirtualClock(Rc::new(Cell::new(start))), handle })
@@ -197,8 +197,8 @@ impl World {
         for shard in &self.shards {
             kept += shard.engine.kept();
         }
-        for address in self.handle.addresses() {
-            kept.underway += address.handle_bytes();
+        for sender in self.handle.senders() {
+            kept.underway += sender.handle_bytes();
         }
         kept
     }

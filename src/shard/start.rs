@@ -18,7 +18,7 @@ use super::{
     clock::SystemClock,
     driver_kind::DriverKind,
     handle::Handle,
-    mailbox::{Address, Mailbox, Post},
+    mailbox::{Mailbox, MailboxSender, MailboxSenders},
     query::mark_as_shard,
     runtime::RunError,
     turn::{Clock, HandOff, Shard, TakeIn, TurnLimits},
@@ -43,7 +43,7 @@ pub(super) struct ShardStart {
     pub(super) http: Option<HttpHandOff>,
     pub(super) listener: TcpListener,
     pub(super) mailbox: Mailbox,
-    pub(super) addresses: Vec<Address>,
+    pub(super) senders: Vec<MailboxSender>,
     pub(super) clock: SystemClock,
     pub(super) ready: crossbeam_channel::Sender<io::Result<()>>,
 }
@@ -106,12 +106,12 @@ impl ShardStart {
         // The driver has its own; it stops accepting when that is closed.
         drop(self.listener);
         let limits = &self.process.limits;
-        let post = Post::new(self.addresses);
+        let senders = MailboxSenders::new(self.senders);
         let turn = TurnLimits::of(limits);
         let drain_timeout = limits.drain_timeout;
         let engine = ShardEngine::new(self.number as u8, self.process, self.app, self.clock.now());
         let hand_off = self.http.map(hand_off);
-        let mut shard = Shard::new(engine, driver, self.mailbox, post, hand_off, turn);
+        let mut shard = Shard::new(engine, driver, self.mailbox, senders, hand_off, turn);
         shard.take_in = Some(take_in);
         let _ = self.ready.send(Ok(()));
         let ended = drive(&mut shard, &self.clock, drain_timeout);

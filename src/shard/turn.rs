@@ -12,7 +12,7 @@
 use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use super::{
-    mailbox::{Mailbox, Post},
+    mailbox::{Mailbox, MailboxSenders},
     outbox,
 };
 use crate::{
@@ -40,7 +40,7 @@ pub(crate) struct Shard<D: Driver> {
     pub(crate) engine: ShardEngine,
     pub(crate) driver: D,
     mailbox: Mailbox,
-    post: Post,
+    senders: MailboxSenders,
     hand_off: Option<HandOff<D::Socket>>,
     pub(super) take_in: Option<TakeIn<D::Socket>>,
     /// Mail that this shard sent itself for its next turn.
@@ -110,7 +110,7 @@ impl<D: Driver> Shard<D> {
         mut engine: ShardEngine,
         driver: D,
         mailbox: Mailbox,
-        post: Post,
+        senders: MailboxSenders,
         hand_off: Option<HandOff<D::Socket>>,
         limits: TurnLimits,
     ) -> Self {
@@ -121,7 +121,7 @@ impl<D: Driver> Shard<D> {
             engine,
             driver,
             mailbox,
-            post,
+            senders,
             hand_off,
             take_in: None,
             postponed: Vec::new(),
@@ -173,15 +173,15 @@ impl<D: Driver> Shard<D> {
             && self.postponed.is_empty()
     }
 
-    /// Lets the next sleep last no longer than `most`.
-    pub(crate) fn wake_by(&mut self, most: Duration) {
-        self.wake_by = Some(most);
+    /// Lets the next sleep last no longer than `max`.
+    pub(crate) fn wake_by(&mut self, max: Duration) {
+        self.wake_by = Some(max);
     }
 
     fn sleep(&mut self) -> io::Result<()> {
         let mut timeout = self.engine.next_timer();
-        if let Some(most) = self.wake_by.take() {
-            timeout = Some(timeout.map_or(most, |timeout| timeout.min(most)));
+        if let Some(max) = self.wake_by.take() {
+            timeout = Some(timeout.map_or(max, |timeout| timeout.min(max)));
         }
         // A hold that has ended in the last turn must not be slept through.
         self.driver.hold_data(self.must_hold());
@@ -212,16 +212,16 @@ impl<D: Driver> Shard<D> {
         }
         // What comes in meanwhile is the next turn's.
         let waiting = self.mailbox.len();
-        let most = waiting.min(self.limits.mails);
-        for _ in 0..most {
+        let max = waiting.min(self.limits.mails);
+        for _ in 0..max {
             let Some(parcel) = self.mailbox.take() else { break };
             self.on_mail(parcel);
             self.after_event();
         }
-        if self.engine.drain() == Drain::Quiescing && all_quiet && most == waiting {
+        if self.engine.drain() == Drain::Quiescing && all_quiet && max == waiting {
             self.engine.begin_drain();
         }
-        most < waiting
+        max < waiting
     }
 
     /// Lets connections go on whose hold is over.
@@ -255,7 +255,7 @@ impl<D: Driver> Shard<D> {
         if self.engine.drain() == Drain::Quiescing
             && self.process.drain.quiesce(self.engine.shard())
         {
-            self.post.ring_all();
+            self.senders.ring_all();
         }
     }
 
@@ -335,7 +335,7 @@ impl<D: Driver> Shard<D> {
                     _ => mail.take(),
                 };
                 let Some(mail) = copy else { continue };
-                if self.post.send(shard, Parcel { mail, origin, bytes }).is_err() {
+                if self.senders.send(shard, Parcel { mail, origin, bytes }).is_err() {
                     self.engine.on_shard_ended(shard as u8);
                 }
             }

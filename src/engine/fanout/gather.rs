@@ -149,9 +149,9 @@ impl Gathering<'_> {
 
     fn take_queued(&mut self, until: Sequence) {
         let Some(send_queue) = self.connection.send_queue.as_ref() else { return };
-        let most = (self.core.limits.batch_bytes - self.taken.bytes, Limits::SLICES_PER_BATCH);
+        let max = (self.core.limits.batch_bytes - self.taken.bytes, Limits::SLICES_PER_BATCH);
         let (next, bytes, publications) =
-            send_queue.queue.slices(self.taken.queued, until, most, &mut self.slices);
+            send_queue.queue.slices(self.taken.queued, until, max, &mut self.slices);
         self.taken.bytes += bytes;
         self.taken.deliveries += publications;
         self.taken.queued = next;
@@ -173,12 +173,12 @@ impl Gathering<'_> {
         let (membership, from) = self.taken.cursors[index];
         let log = &self.core.rooms.group(membership.group).log;
         let entries = log.entries();
-        let most = self.core.limits.batch_bytes - self.taken.bytes;
+        let max = self.core.limits.batch_bytes - self.taken.bytes;
         let start = entries.offset(from);
         let fits = |cursor| {
             let sequence = entries.publication(cursor).map(sequence_of_publication);
             sequence.is_some_and(|sequence| sequence <= until)
-                && ((entries.offset(cursor) - start) as usize) < most
+                && ((entries.offset(cursor) - start) as usize) < max
         };
         let mut to = entries.seek(from, fits);
         let mut excepted = 0;

@@ -34,7 +34,7 @@ pub(super) fn serve_simply(
 ) -> bool {
     let id = core.connections.id_of(slot);
     let policy = core.connections[slot].policy;
-    let most = core.limits.batch_of(policy);
+    let max = core.limits.batch_of(policy);
     let connection = &mut core.connections[slot];
     if connection.send_queue.is_some()
         || connection.direct_head != NONE
@@ -47,7 +47,7 @@ pub(super) fn serve_simply(
     let position = group.scan_position as usize;
     let (cursor, end) = (group.members[position].cursor, group.log.end());
     let bytes = group.log.bytes_between(cursor, end);
-    if bytes > most {
+    if bytes > max {
         return false;
     }
     let mut slices = Slices::new();

@@ -64,16 +64,16 @@ fn check_name(core: &Core, target: Target<'_>) -> Result<(), Refusal<'static>> {
 /// Counts one more member of the room and returns its place on this shard.
 fn enter(core: &mut Core, target: Target<'_>) -> Result<u32, Refusal<'static>> {
     let (space, name) = (target.space(), target.name());
-    let most = match space {
+    let max = match space {
         Space::Everyone => return Ok(everyone(core)),
         Space::Room => core.limits.members_per_room,
         Space::User => core.limits.connections,
     };
     if let Some(room) = core.rooms.find(space, name) {
-        let fits = core.rooms.room(room).shared.add_member(most);
+        let fits = core.rooms.room(room).shared.add_member(max);
         return if fits { Ok(room) } else { Err(Refusal::RoomFull) };
     }
-    let entered = core.process.directory.enter(space, name, core.shard, most);
+    let entered = core.process.directory.enter(space, name, core.shard, max);
     entered.map(|shared| core.rooms.create(shared)).ok_or(Refusal::RoomFull)
 }
 

@@ -31,8 +31,8 @@ struct Counts {
 /// The count of connections of the process.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    most: usize,
-    most_per_address: usize,
+    max: usize,
+    max_per_address: usize,
     ipv6_prefix_bits: u8,
     counts: Mutex<Counts>,
 }
@@ -40,8 +40,8 @@ pub(crate) struct Admission {
 impl Admission {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            most: limits.connections,
-            most_per_address: limits.connections_per_address,
+            max: limits.connections,
+            max_per_address: limits.connections_per_address,
             ipv6_prefix_bits: limits.ipv6_prefix_bits,
             counts: Mutex::default(),
         }
@@ -51,11 +51,11 @@ impl Admission {
     /// back by [`Admission::leave`] with the same answer.
     pub(crate) fn enter(&self, address: IpAddr) -> Admit {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.admitted >= self.most {
+        if counts.admitted >= self.max {
             return Admit::Refuse;
         }
         let here = counts.by_address.entry(subnet(address, self.ipv6_prefix_bits)).or_insert(0);
-        if *here as usize >= self.most_per_address {
+        if *here as usize >= self.max_per_address {
             return Admit::Drop;
         }
         *here += 1;

@@ -59,10 +59,10 @@ impl Shared {
     }
 
     /// Counts one more member if there is room for it.
-    pub(crate) fn add_member(&self, most: usize) -> bool {
+    pub(crate) fn add_member(&self, max: usize) -> bool {
         self.members
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
-                ((count as usize) < most).then_some(count + 1)
+                ((count as usize) < max).then_some(count + 1)
             })
             .is_ok()
     }
@@ -184,14 +184,14 @@ impl Directory {
         space: Space,
         name: &str,
         shard: u8,
-        most: usize,
+        max: usize,
     ) -> Option<Arc<Shared>> {
-        debug_assert!(most > 0);
+        debug_assert!(max > 0);
         let mut stripe = self.stripe(space, name);
         let shared = stripe.shared(space, name);
         // The first member of all comes, and the last goes, under this lock.
         let is_first = shared.members() == 0;
-        if !shared.add_member(most) {
+        if !shared.add_member(max) {
             return None;
         }
         shared.shards.fetch_or(1 << shard, Ordering::Release);

@@ -158,17 +158,17 @@ impl Entries {
         entries.filter(|entry| entry.except == slot).count() as u32
     }
 
-    /// Where the `most`th of the entries from `from` up to `to` that `slot` shall not
+    /// Where the `max`th of the entries from `from` up to `to` that `slot` shall not
     /// get ends, or `to`, and how many of those lie before.
     pub(crate) fn before_hole(
         &self,
         from: Cursor,
         to: Cursor,
         slot: u32,
-        most: u32,
+        max: u32,
     ) -> (Cursor, u32) {
         let (mut at, mut excepted) = (from, 0);
-        while at != to && excepted < most {
+        while at != to && excepted < max {
             excepted += u32::from(self.except(at) == slot);
             at = at.wrapping_add(1);
         }
@@ -209,13 +209,13 @@ impl Entries {
     /// The first cursor from `from` on whose entry is not `ahead`, which must hold
     /// for none behind one for which it does not. Costs the logarithm of the way.
     pub(crate) fn seek(&self, from: Cursor, ahead: impl Fn(Cursor) -> bool) -> Cursor {
-        let most = self.behind(from);
+        let max = self.behind(from);
         let is_ahead = |index: u32| ahead(from.wrapping_add(index));
         let (mut low, mut high) = (0, 1);
-        while high <= most && is_ahead(high - 1) {
+        while high <= max && is_ahead(high - 1) {
             (low, high) = (high, high.saturating_mul(2));
         }
-        high = most.min(high - 1);
+        high = max.min(high - 1);
         while low < high {
             let middle = low + (high - low) / 2;
             if is_ahead(middle) {

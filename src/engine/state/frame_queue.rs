@@ -149,8 +149,8 @@ impl FrameQueue {
             self.add_segment(own(slice), 1);
             return Waiting { sequence, segment, start: 0, len: WHOLE, tag };
         }
-        let most = (self.stored / 8).clamp(LEAST_SEGMENT_BYTES, MOST_SEGMENT_BYTES);
-        if self.open.len() + bytes.len() > most.max(bytes.len()) {
+        let max = (self.stored / 8).clamp(LEAST_SEGMENT_BYTES, MOST_SEGMENT_BYTES);
+        if self.open.len() + bytes.len() > max.max(bytes.len()) {
             self.close_segment();
         }
         if self.open.capacity() - self.open.len() < bytes.len() {
@@ -339,14 +339,14 @@ impl FrameQueue {
     }
 
     /// Adds slices for the entries from `from` on that are no later than `until`,
-    /// while there are fewer than `most` bytes and `most_slices` in `slices`. The
+    /// while there are fewer than `max` bytes and `max_slices` in `slices`. The
     /// open segment must have been closed. Returns where the next begins, how
     /// many bytes were added and how many publications.
     pub(crate) fn slices<'a>(
         &'a self,
         from: usize,
         until: Sequence,
-        (most, most_slices): (usize, usize),
+        (max, max_slices): (usize, usize),
         slices: &mut Slices<'a>,
     ) -> (usize, usize, u64) {
         let (mut at, mut bytes, mut publications) = (from, 0, 0);
@@ -354,7 +354,7 @@ impl FrameQueue {
         let mut run: Option<(&Segment, std::ops::Range<usize>)> = None;
         while let Some(entry) = self.entries.get(at)
             && entry.sequence <= until
-            && bytes < most
+            && bytes < max
         {
             let start = entry.start as usize;
             let end = start + self.payload_len(entry);
@@ -367,7 +367,7 @@ impl FrameQueue {
                     if let Some((last, range)) = run.take() {
                         slices.push(Slice::new(&last.bytes, range));
                     }
-                    if slices.len() >= most_slices {
+                    if slices.len() >= max_slices {
                         break;
                     }
                     run = Some((segment, start..end));

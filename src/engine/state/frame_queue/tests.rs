@@ -72,11 +72,11 @@ impl Pair {
     }
 
     /// All that is alive, as it would be sent.
-    fn read(&mut self, most: usize) -> (usize, Vec<u8>) {
+    fn read(&mut self, max: usize) -> (usize, Vec<u8>) {
         self.queue.close_segment();
         let from = self.queue.next_alive(0);
         let mut slices = Slices::new();
-        let (next, bytes, _) = self.queue.slices(from, Sequence::MAX, (most, 1000), &mut slices);
+        let (next, bytes, _) = self.queue.slices(from, Sequence::MAX, (max, 1000), &mut slices);
         let sent: Vec<u8> = slices.iter().flat_map(|slice| slice.as_slice().to_vec()).collect();
         assert_eq!(sent.len(), bytes);
         (next, sent)

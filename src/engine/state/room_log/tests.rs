@@ -131,8 +131,8 @@ fn a_log_gives_back_what_was_appended_and_is_counted_as_what_it_costs() {
         let mut rng = Rng::new(seed);
         let (mut log, mut frames, mut base) = (RoomLog::default(), Vec::<Vec<u8>>::new(), 0);
         for number in 0..rng.below(400) as u64 {
-            let most = if rng.chance(5) { 3000 } else { 5 };
-            let frame = vec![number as u8; 1 + rng.below(most)];
+            let max = if rng.chance(5) { 3000 } else { 5 };
+            let frame = vec![number as u8; 1 + rng.below(max)];
             if rng.chance(10) {
                 log.append_shared(frame.clone().into(), number, NOBODY, None);
             } else {
