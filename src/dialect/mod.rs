@@ -25,12 +25,10 @@ use bytes::BytesMut;
 
 pub use raw::RAW_EVENT;
 pub use reader::MAX_DEPTH;
-pub use vocabulary::{Command, Encoding, Event, Incoming, Payload, Refusal};
+pub use table::Rules;
+pub use vocabulary::{Command, Encoding, Event, Incoming, MESSAGE_EVENT, Payload, Refusal, Stamp};
 
 use table::{Format, Wire};
-
-/// The event name of what clients publish or broadcast without naming one.
-pub const MESSAGE_EVENT: &str = "message";
 
 /// A wire format: how requests and events are written in messages.
 ///
@@ -142,24 +140,4 @@ impl Dialect {
             Self::Raw => &raw::FORMAT,
         }
     }
-}
-
-/// What the engine must do differently for one dialect.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rules {
-    /// A new connection is sent [`Event::Connected`] before anything else.
-    pub greets: bool,
-    /// [`Command::Publish`] by a connection that is not a member of the room is
-    /// answered by [`Refusal::NotSubscribed`].
-    pub publish_needs_membership: bool,
-    /// [`Command::Unsubscribe`] by a connection that is not a member of the room
-    /// is answered by [`Refusal::NotSubscribed`]; otherwise as if it had been.
-    pub unsubscribe_needs_membership: bool,
-}
-
-/// When an event is told. Time is data: the caller reads the clock.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Stamp {
-    /// Unix time in milliseconds.
-    pub timestamp_ms: u64,
 }

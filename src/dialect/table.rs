@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use bytes::BytesMut;
 use serde_json::value::RawValue;
 
-use super::{Command, Event, Payload, Refusal, Rules, Stamp};
+use super::vocabulary::{Command, Event, Payload, Refusal, Stamp};
 use crate::id::ClientId;
 
 /// One dialect.
@@ -15,6 +15,19 @@ pub(super) struct Format {
     pub(super) subprotocol: &'static str,
     pub(super) rules: Rules,
     pub(super) wire: Wire,
+}
+
+/// What the engine must do differently for one dialect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// A new connection is sent [`Event::Connected`] before anything else.
+    pub greets: bool,
+    /// [`Command::Publish`] by a connection that is not a member of the room is
+    /// answered by [`Refusal::NotSubscribed`].
+    pub publish_needs_membership: bool,
+    /// [`Command::Unsubscribe`] by a connection that is not a member of the room
+    /// is answered by [`Refusal::NotSubscribed`]; otherwise as if it had been.
+    pub unsubscribe_needs_membership: bool,
 }
 
 /// How a dialect's messages are laid out.

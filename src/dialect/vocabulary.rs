@@ -5,6 +5,9 @@ use std::borrow::Cow;
 
 use crate::id::ClientId;
 
+/// The event name of what clients publish or broadcast without naming one.
+pub const MESSAGE_EVENT: &str = "message";
+
 /// A complete message as it came off the wire, not yet understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Incoming<'m> {
@@ -140,6 +143,13 @@ pub enum Event<'a> {
     Refused(Refusal<'a>),
     /// The answer to [`Command::Ping`].
     Pong,
+}
+
+/// When an event is told. Time is data: the caller reads the clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stamp {
+    /// Unix time in milliseconds.
+    pub timestamp_ms: u64,
 }
 
 /// In which kind of WebSocket message an encoded event is to be sent.
