@@ -124,14 +124,14 @@ impl Dialect {
         }
     }
 
-    /// Its words for `refusal`, as in a close reason; a dialect that tells no
-    /// errors borrows those of `pubsub`.
-    pub fn words<'a>(self, refusal: &Refusal<'a>) -> &'a str {
+    /// Its error text for `refusal`, as used in a close reason. A dialect without
+    /// errors of its own uses those of `pubsub`.
+    pub fn error_text<'a>(self, refusal: &Refusal<'a>) -> &'a str {
         let wire = match &self.format().wire {
             Wire::Envelope(envelope) => envelope,
             Wire::Bare => &pubsub::ENVELOPE,
         };
-        wire.words.of(refusal)
+        wire.error_texts.of(refusal)
     }
 
     fn format(self) -> &'static Format {

@@ -2,11 +2,11 @@
 //! `{type, room, data, client_id, timestamp}` out. Constants only.
 //!
 //! Source: the protocol section of the "WebSocket Module Guide" with its
-//! examples and its table of errors; the words of the other errors are ours.
+//! examples and its table of errors; the texts of the other errors are ours.
 
 use super::{
     Rules,
-    table::{Envelope, Field, Format, Keys, Template, Templates, Verb, Wire, Words},
+    table::{Envelope, ErrorTexts, Field, Format, Keys, Template, Templates, Verb, Wire},
 };
 
 pub(super) const FORMAT: Format = Format {
@@ -40,7 +40,7 @@ pub(super) const ENVELOPE: Envelope = Envelope {
         pong: Some(&PONG),
     },
     choose: None,
-    words: Words {
+    error_texts: ErrorTexts {
         invalid_json: "invalid JSON format",
         unknown_type: "unknown message type",
         room_required: "room name is required",
@@ -94,7 +94,7 @@ const MESSAGE: Template = Template {
 
 const ERROR: Template = Template {
     parts: &[
-        (r#"{"type":"error","error":"#, Field::Words),
+        (r#"{"type":"error","error":"#, Field::ErrorText),
         (r#","timestamp":"#, Field::TimestampMs),
     ],
     end: "}",

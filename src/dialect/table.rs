@@ -53,7 +53,7 @@ pub(super) struct Envelope {
     /// Chooses another template than `templates` would. `None` leaves the choice
     /// to them.
     pub(super) choose: Option<Choose>,
-    pub(super) words: Words,
+    pub(super) error_texts: ErrorTexts,
 }
 
 /// A hook of the reader.
@@ -128,7 +128,7 @@ pub(super) enum Field {
     /// The number of members.
     Members,
     /// Why a request was refused, as a string.
-    Words,
+    ErrorText,
     /// The time, as a number of milliseconds.
     TimestampMs,
     /// What only one dialect has. Must append one JSON value.
@@ -144,11 +144,11 @@ pub(super) struct Values<'a> {
     pub(super) client: Option<ClientId>,
     pub(super) user: Option<&'a str>,
     pub(super) members: usize,
-    pub(super) words: &'a str,
+    pub(super) error_text: &'a str,
 }
 
-/// A dialect's words for each [`Refusal`].
-pub(super) struct Words {
+/// The error text that a dialect has for each [`Refusal`].
+pub(super) struct ErrorTexts {
     pub(super) invalid_json: &'static str,
     pub(super) unknown_type: &'static str,
     pub(super) room_required: &'static str,
@@ -161,8 +161,8 @@ pub(super) struct Words {
     pub(super) internal: &'static str,
 }
 
-impl Words {
-    /// The words for `refusal`; a handler's own are its own.
+impl ErrorTexts {
+    /// The text for `refusal`; a handler's own text is taken as it is.
     pub(super) fn of<'a>(&self, refusal: &Refusal<'a>) -> &'a str {
         match refusal {
             Refusal::InvalidJson => self.invalid_json,
@@ -175,7 +175,7 @@ impl Words {
             Refusal::RoomNameTooLong => self.room_name_too_long,
             Refusal::Busy => self.busy,
             Refusal::Internal => self.internal,
-            Refusal::Other(words) => words,
+            Refusal::Other(text) => text,
         }
     }
 }

@@ -79,7 +79,7 @@ pub enum Command<'m> {
 }
 
 /// What a server refuses, or finds wrong with what a client sent. Each dialect
-/// has its own words for these.
+/// has its own error texts for these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal<'a> {
     /// The message is not what the dialect's grammar allows.
@@ -102,7 +102,7 @@ pub enum Refusal<'a> {
     Busy,
     /// A handler failed; the client is not told why.
     Internal,
-    /// A handler's own words for the client.
+    /// A handler's own error text for the client.
     Other(&'a str),
 }
 

@@ -537,7 +537,7 @@ impl ShardEngine {
         for hook in &app.connect {
             let result = guard(|| hook(&mut Conn::new(&mut self.core, id)));
             let words = match &result {
-                Ok(Err(error)) => Some(dialect.words(&error.refusal()).to_owned()),
+                Ok(Err(error)) => Some(dialect.error_text(&error.refusal()).to_owned()),
                 _ => None,
             };
             if !self.after_hook(id, "connect", result) {

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use super::{AT, client};
 use crate::dialect::{
     Command, Encoding, Event, Incoming, Payload, Refusal, json, pubsub, reader,
-    table::{Envelope, Field, Fields, Keys, Template, Templates, Verb, Wire, Words},
+    table::{Envelope, ErrorTexts, Field, Fields, Keys, Template, Templates, Verb, Wire},
     writer,
 };
 
@@ -19,9 +19,9 @@ const NONE: Templates = Templates {
     pong: None,
 };
 
-fn words() -> &'static Words {
+fn error_texts() -> &'static ErrorTexts {
     match &pubsub::FORMAT.wire {
-        Wire::Envelope(envelope) => &envelope.words,
+        Wire::Envelope(envelope) => &envelope.error_texts,
         Wire::Bare => panic!("pubsub has an envelope"),
     }
 }
@@ -30,8 +30,8 @@ fn parse<'m>(envelope: &Envelope, text: &'m str) -> Result<Command<'m>, Refusal<
     reader::parse(envelope, Incoming::Text(text))
 }
 
-fn copy(words: &Words) -> Words {
-    Words { ..*words }
+fn copy(texts: &ErrorTexts) -> ErrorTexts {
+    ErrorTexts { ..*texts }
 }
 
 fn written(envelope: &Envelope, event: &Event<'_>) -> Option<String> {
@@ -69,7 +69,7 @@ fn by_action() -> Envelope {
             ..NONE
         },
         choose: None,
-        words: copy(words()),
+        error_texts: copy(error_texts()),
     }
 }
 
@@ -134,7 +134,7 @@ fn by_audience() -> Envelope {
             Event::Message { room: Some(_), .. } => Some(&TO_ROOM),
             _ => None,
         }),
-        words: copy(words()),
+        error_texts: copy(error_texts()),
     }
 }
 
