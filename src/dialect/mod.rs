@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A dialect with a JSON envelope is a table (`table::Envelope`): constants, and hook
-//! functions for what constants cannot say. Reader and writer know no dialect.
+//! functions for what constants cannot describe. Reader and writer know no dialect.
 
 mod json;
 mod pubsub;
@@ -92,17 +92,17 @@ impl Dialect {
         &self.format().rules
     }
 
-    /// Understands one message.
+    /// Reads one message.
     ///
     /// The command borrows from the message. Data of a JSON dialect is the exact
     /// slice of the message, validated but not rewritten. In a JSON dialect a
     /// binary message is read as if it were text.
     ///
     /// # Errors
-    /// The peer's fault, always: what to answer, by [`Event::Refused`].
+    /// Always the peer's fault; answer with [`Event::Refused`].
     /// [`Refusal::InvalidJson`] if the message is not what the dialect's grammar
     /// allows or is nested deeper than [`MAX_DEPTH`]; [`Refusal::RoomRequired`]
-    /// if a command that needs a room names none. `raw` refuses nothing.
+    /// if a command that needs a room names none. `raw` accepts every message.
     pub fn parse(self, message: Incoming<'_>) -> Result<Command<'_>, Refusal<'static>> {
         match &self.format().wire {
             Wire::Envelope(envelope) => reader::parse(envelope, message),

@@ -6,7 +6,7 @@
 
 use super::{
     Rules,
-    table::{Envelope, ErrorTexts, Field, Format, Keys, Template, Templates, Verb, Wire},
+    table::{BuiltIn, Envelope, ErrorTexts, Field, Format, Keys, Template, Templates, Wire},
 };
 
 pub(super) const FORMAT: Format = Format {
@@ -23,14 +23,14 @@ pub(super) const FORMAT: Format = Format {
 pub(super) const ENVELOPE: Envelope = Envelope {
     keys: Keys { event: "type", data: "data", room: "room", to: "to" },
     commands: &[
-        ("publish", Verb::Publish),
-        ("subscribe", Verb::Subscribe),
-        ("unsubscribe", Verb::Unsubscribe),
-        ("broadcast", Verb::Broadcast),
-        ("ping", Verb::Ping),
+        ("publish", BuiltIn::Publish),
+        ("subscribe", BuiltIn::Subscribe),
+        ("unsubscribe", BuiltIn::Unsubscribe),
+        ("broadcast", BuiltIn::Broadcast),
+        ("ping", BuiltIn::Ping),
     ],
     room_in_data: None,
-    understand: None,
+    read_hook: None,
     templates: Templates {
         connected: Some(&CONNECTED),
         subscribed: Some(&SUBSCRIBED),
@@ -39,7 +39,7 @@ pub(super) const ENVELOPE: Envelope = Envelope {
         refused: Some(&ERROR),
         pong: Some(&PONG),
     },
-    choose: None,
+    template_hook: None,
     error_texts: ErrorTexts {
         invalid_json: "invalid JSON format",
         unknown_type: "unknown message type",

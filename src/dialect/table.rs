@@ -42,26 +42,25 @@ pub(super) enum Wire {
 pub(super) struct Envelope {
     pub(super) keys: Keys,
     /// The names of the built-in commands; any other is [`Command::Custom`].
-    pub(super) commands: &'static [(&'static str, Verb)],
+    pub(super) commands: &'static [(&'static str, BuiltIn)],
     /// The key under which `data` names the room, for dialects whose envelope
     /// does not. A room in the envelope goes first.
     pub(super) room_in_data: Option<&'static str>,
-    /// Understands what the other fields cannot say. `None` leaves the message
-    /// to them.
-    pub(super) understand: Option<Understand>,
+    /// Reads requests that the other fields cannot describe. If it returns `None`,
+    /// the message is read by the other fields.
+    pub(super) read_hook: Option<ReadHook>,
     pub(super) templates: Templates,
-    /// Chooses another template than `templates` would. `None` leaves the choice
-    /// to them.
-    pub(super) choose: Option<Choose>,
+    /// Selects another template than `templates` would. If it returns `None`,
+    /// `templates` decides.
+    pub(super) template_hook: Option<TemplateHook>,
     pub(super) error_texts: ErrorTexts,
 }
 
 /// A hook of the reader.
-pub(super) type Understand =
-    for<'m> fn(&Fields<'m>) -> Option<Result<Command<'m>, Refusal<'static>>>;
+pub(super) type ReadHook = for<'m> fn(&Fields<'m>) -> Option<Result<Command<'m>, Refusal<'static>>>;
 
 /// A hook of the writer.
-pub(super) type Choose = fn(&Event<'_>) -> Option<&'static Template>;
+pub(super) type TemplateHook = fn(&Event<'_>) -> Option<&'static Template>;
 
 /// The envelope's keys.
 pub(super) struct Keys {
@@ -71,9 +70,9 @@ pub(super) struct Keys {
     pub(super) to: &'static str,
 }
 
-/// What a built-in command is called in [`Envelope::commands`].
+/// A built-in command, named in [`Envelope::commands`].
 #[derive(Clone, Copy)]
-pub(super) enum Verb {
+pub(super) enum BuiltIn {
     Subscribe,
     Unsubscribe,
     Publish,
@@ -81,8 +80,8 @@ pub(super) enum Verb {
     Ping,
 }
 
-/// An envelope's fields, each valid JSON but not looked into (save the event's
-/// name), so that a command pays only for those that it uses.
+/// An envelope's fields, each valid JSON but not parsed further (except the
+/// event's name), so that a command pays only for those that it uses.
 pub(super) struct Fields<'m> {
     /// Empty if there is none.
     pub(super) event: Cow<'m, str>,
@@ -91,7 +90,7 @@ pub(super) struct Fields<'m> {
     pub(super) to: Option<&'m RawValue>,
 }
 
-/// How each kind of event is written; `None` for those that are not told.
+/// How each kind of event is written; `None` for those that are not sent.
 pub(super) struct Templates {
     pub(super) connected: Option<&'static Template>,
     pub(super) subscribed: Option<&'static Template>,
@@ -112,7 +111,7 @@ pub(super) struct Template {
 #[derive(Clone, Copy)]
 #[cfg_attr(
     not(test),
-    expect(dead_code, reason = "for dialects that tell more than the present ones")
+    expect(dead_code, reason = "for dialects that send more than the present ones")
 )]
 pub(super) enum Field {
     /// The event's name, as a string.

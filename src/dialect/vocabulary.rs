@@ -1,5 +1,5 @@
-//! The one vocabulary inside: what a client can ask for and what it can be told,
-//! in no wire format. Each dialect translates between this and its own JSON.
+//! The engine's vocabulary: what a client can ask for and what it can be sent, in
+//! no wire format. Each dialect translates between this and its own JSON.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use crate::id::ClientId;
 /// The event name of what clients publish or broadcast without naming one.
 pub const MESSAGE_EVENT: &str = "message";
 
-/// A complete message as it came off the wire, not yet understood.
+/// A complete message as received, not yet parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Incoming<'m> {
     /// A text message; the protocol layer has already checked that it is UTF-8.
@@ -100,13 +100,13 @@ pub enum Refusal<'a> {
     RoomNameTooLong,
     /// The server is overloaded; the same request may succeed later.
     Busy,
-    /// A handler failed; the client is not told why.
+    /// A handler failed; the client is not sent the reason.
     Internal,
     /// A handler's own error text for the client.
     Other(&'a str),
 }
 
-/// What a client is told.
+/// What a client is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// The connection is established and this is its identity.
@@ -145,7 +145,7 @@ pub enum Event<'a> {
     Pong,
 }
 
-/// When an event is told. Time is data: the caller reads the clock.
+/// When an event is sent. Time is data: the caller reads the clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Stamp {
     /// Unix time in milliseconds.
@@ -159,6 +159,6 @@ pub enum Encoding {
     Text,
     /// A binary message.
     Binary,
-    /// This dialect does not tell this event: nothing was written.
+    /// This dialect does not send this event: nothing was written.
     Skip,
 }

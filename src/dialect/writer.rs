@@ -18,8 +18,8 @@ pub(super) fn encode(
     at: Stamp,
     out: &mut BytesMut,
 ) -> Encoding {
-    let chosen = envelope.choose.and_then(|choose| choose(event));
-    let Some(template) = chosen.or_else(|| template(&envelope.templates, event)) else {
+    let selected = envelope.template_hook.and_then(|select| select(event));
+    let Some(template) = selected.or_else(|| template(&envelope.templates, event)) else {
         return Encoding::Skip;
     };
     fill(template, &values(&envelope.error_texts, event), at, out);
