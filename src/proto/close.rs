@@ -56,8 +56,8 @@ pub const MAX_CLOSE_REASON: usize = 123;
 /// makes the frame of it.
 ///
 /// A reason of more than 123 bytes ends at the last character that fits. A code
-/// that must not be on the wire gives an empty payload, which tells the peer
-/// just that: no status.
+/// that must not be on the wire gives an empty payload, which the peer
+/// reads as 1005, no status received.
 ///
 /// ```
 /// use shardcast::proto::close::{CloseCode, encode_close};

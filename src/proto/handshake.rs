@@ -1,5 +1,5 @@
 //! The opening handshake, server side (RFC 6455 section 4.2): a request's head
-//! read and judged, and the response written. Must not know paths, origins,
+//! read and checked, and the response written. Must not know paths, origins,
 //! tokens or which subprotocols there are: those are the caller's to check.
 
 use super::error::HandshakeError;

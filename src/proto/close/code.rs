@@ -18,7 +18,7 @@ impl CloseCode {
     pub const PROTOCOL: Self = Self(1002);
     /// 1003: a kind of data that this endpoint does not take.
     pub const UNSUPPORTED: Self = Self(1003);
-    /// 1007: data that do not fit their type, such as text that is not UTF-8.
+    /// 1007: data that does not match its type, such as text that is not UTF-8.
     pub const INVALID_PAYLOAD: Self = Self(1007);
     /// 1008: the peer broke a policy.
     pub const POLICY: Self = Self(1008);

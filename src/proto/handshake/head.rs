@@ -66,7 +66,7 @@ fn ends_head(before: &[u8]) -> bool {
 /// Reads the head at the front of `bytes`. `None` if it is not all there yet.
 ///
 /// Meant to be called once [`head_end`] has found the end or `bytes` has more
-/// than `limits.head_bytes`; any other time is as right, only costlier.
+/// than `limits.head_bytes`; at any other time the result is as correct, at a higher cost.
 ///
 /// # Errors
 /// [`HandshakeError::HeadTooLong`] and [`HandshakeError::TooManyHeaders`] by
@@ -155,8 +155,8 @@ impl<'h> Head<'h> {
     }
 
     /// Whether `Upgrade` lists `websocket`: whether this request is a handshake
-    /// at all, rather than one for another server. [`Head::upgrade`] tells
-    /// whether it is a right one.
+    /// at all, rather than one for another server. [`Head::upgrade`] checks
+    /// whether it is a valid one.
     pub fn wants_websocket(&self) -> bool {
         list_has(self.values("upgrade"), "websocket")
     }

@@ -17,13 +17,13 @@ pub struct Upgrade<'h> {
 }
 
 impl<'h> Upgrade<'h> {
-    /// The subprotocols that the client speaks, the preferred one first (RFC 6455
+    /// The subprotocols that the client offers, the preferred one first (RFC 6455
     /// section 11.3.4). Each is a token.
     pub fn protocols(&self) -> impl Iterator<Item = &'h str> {
         self.protocols.iter().copied()
     }
 
-    fn judge(head: &Head<'h>) -> Result<Self, HandshakeError> {
+    fn check(head: &Head<'h>) -> Result<Self, HandshakeError> {
         if head.method != "GET" {
             return Err(HandshakeError::MethodNotAllowed);
         }
@@ -63,12 +63,12 @@ impl<'h> Upgrade<'h> {
 }
 
 impl<'h> Head<'h> {
-    /// Judges the request as a handshake.
+    /// Checks the request against the rules of a handshake.
     ///
     /// # Errors
     /// The first rule of RFC 6455 section 4.2.1 that it breaks.
     pub fn upgrade(&self) -> Result<Upgrade<'h>, HandshakeError> {
-        Upgrade::judge(self)
+        Upgrade::check(self)
     }
 }
 
