@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A dialect with a JSON envelope is a table (`table::Envelope`): constants, and hook
-//! functions for what constants cannot say. Reader and writer know no dialect.
+//! functions for what constants cannot describe. Reader and writer know no dialect.
 
 mod json;
 mod pubsub;
@@ -25,12 +25,10 @@ use bytes::BytesMut;
 
 pub use raw::RAW_EVENT;
 pub use reader::MAX_DEPTH;
-pub use vocabulary::{Command, Encoding, Event, Incoming, Payload, Refusal};
+pub use table::Rules;
+pub use vocabulary::{Command, Encoding, Event, Incoming, MESSAGE_EVENT, Payload, Refusal, Stamp};
 
 use table::{Format, Wire};
-
-/// The event name of what clients publish or broadcast without naming one.
-pub const MESSAGE_EVENT: &str = "message";
 
 /// A wire format: how requests and events are written in messages.
 ///
@@ -94,17 +92,17 @@ impl Dialect {
         &self.format().rules
     }
 
-    /// Understands one message.
+    /// Reads one message.
     ///
     /// The command borrows from the message. Data of a JSON dialect is the exact
     /// slice of the message, validated but not rewritten. In a JSON dialect a
     /// binary message is read as if it were text.
     ///
     /// # Errors
-    /// The peer's fault, always: what to answer, by [`Event::Refused`].
+    /// Always the peer's fault; answer with [`Event::Refused`].
     /// [`Refusal::InvalidJson`] if the message is not what the dialect's grammar
     /// allows or is nested deeper than [`MAX_DEPTH`]; [`Refusal::RoomRequired`]
-    /// if a command that needs a room names none. `raw` refuses nothing.
+    /// if a command that needs a room names none. `raw` accepts every message.
     pub fn parse(self, message: Incoming<'_>) -> Result<Command<'_>, Refusal<'static>> {
         match &self.format().wire {
             Wire::Envelope(envelope) => reader::parse(envelope, message),
@@ -126,14 +124,14 @@ impl Dialect {
         }
     }
 
-    /// Its words for `refusal`, as in a close reason; a dialect that tells no
-    /// errors borrows those of `pubsub`.
-    pub fn words<'a>(self, refusal: &Refusal<'a>) -> &'a str {
+    /// Its error text for `refusal`, as used in a close reason. A dialect without
+    /// errors of its own uses those of `pubsub`.
+    pub fn error_text<'a>(self, refusal: &Refusal<'a>) -> &'a str {
         let wire = match &self.format().wire {
             Wire::Envelope(envelope) => envelope,
             Wire::Bare => &pubsub::ENVELOPE,
         };
-        wire.words.of(refusal)
+        wire.error_texts.of(refusal)
     }
 
     fn format(self) -> &'static Format {
@@ -142,24 +140,4 @@ impl Dialect {
             Self::Raw => &raw::FORMAT,
         }
     }
-}
-
-/// What the engine must do differently for one dialect.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rules {
-    /// A new connection is sent [`Event::Connected`] before anything else.
-    pub greets: bool,
-    /// [`Command::Publish`] by a connection that is not a member of the room is
-    /// answered by [`Refusal::NotSubscribed`].
-    pub publish_needs_membership: bool,
-    /// [`Command::Unsubscribe`] by a connection that is not a member of the room
-    /// is answered by [`Refusal::NotSubscribed`]; otherwise as if it had been.
-    pub unsubscribe_needs_membership: bool,
-}
-
-/// When an event is told. Time is data: the caller reads the clock.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Stamp {
-    /// Unix time in milliseconds.
-    pub timestamp_ms: u64,
 }

@@ -2,11 +2,11 @@
 //! `{type, room, data, client_id, timestamp}` out. Constants only.
 //!
 //! Source: the protocol section of the "WebSocket Module Guide" with its
-//! examples and its table of errors; the words of the other errors are ours.
+//! examples and its table of errors; the texts of the other errors are ours.
 
 use super::{
     Rules,
-    table::{Envelope, Field, Format, Keys, Template, Templates, Verb, Wire, Words},
+    table::{BuiltIn, Envelope, ErrorTexts, Field, Format, Keys, Template, Templates, Wire},
 };
 
 pub(super) const FORMAT: Format = Format {
@@ -23,14 +23,14 @@ pub(super) const FORMAT: Format = Format {
 pub(super) const ENVELOPE: Envelope = Envelope {
     keys: Keys { event: "type", data: "data", room: "room", to: "to" },
     commands: &[
-        ("publish", Verb::Publish),
-        ("subscribe", Verb::Subscribe),
-        ("unsubscribe", Verb::Unsubscribe),
-        ("broadcast", Verb::Broadcast),
-        ("ping", Verb::Ping),
+        ("publish", BuiltIn::Publish),
+        ("subscribe", BuiltIn::Subscribe),
+        ("unsubscribe", BuiltIn::Unsubscribe),
+        ("broadcast", BuiltIn::Broadcast),
+        ("ping", BuiltIn::Ping),
     ],
     room_in_data: None,
-    understand: None,
+    read_hook: None,
     templates: Templates {
         connected: Some(&CONNECTED),
         subscribed: Some(&SUBSCRIBED),
@@ -39,8 +39,8 @@ pub(super) const ENVELOPE: Envelope = Envelope {
         refused: Some(&ERROR),
         pong: Some(&PONG),
     },
-    choose: None,
-    words: Words {
+    template_hook: None,
+    error_texts: ErrorTexts {
         invalid_json: "invalid JSON format",
         unknown_type: "unknown message type",
         room_required: "room name is required",
@@ -94,7 +94,7 @@ const MESSAGE: Template = Template {
 
 const ERROR: Template = Template {
     parts: &[
-        (r#"{"type":"error","error":"#, Field::Words),
+        (r#"{"type":"error","error":"#, Field::ErrorText),
         (r#","timestamp":"#, Field::TimestampMs),
     ],
     end: "}",

@@ -34,7 +34,7 @@ pub(super) fn parse(message: Incoming<'_>) -> Command<'_> {
     Command::Custom { event: Cow::Borrowed(RAW_EVENT), data: Some(data), room: None, to: None }
 }
 
-/// The data of a message that has any; all else is not told.
+/// The data of a message that has any; nothing else is sent.
 pub(super) fn encode(event: &Event<'_>, out: &mut BytesMut) -> Encoding {
     let Event::Message { data: Some(data), .. } = event else {
         return Encoding::Skip;

@@ -12,16 +12,16 @@ use serde_json::value::RawValue;
 
 use super::{
     Command, Incoming, Payload, Refusal,
-    table::{Envelope, Fields, Keys, Verb},
+    table::{BuiltIn, Envelope, Fields, Keys},
 };
 
 /// The most levels of arrays and objects in a JSON message, its envelope
 /// included: 127, as many as `serde_json` reads into values. Raw slices are
-/// skipped without any limit, and what we let through, a handler or another
-/// client would have to read by recursion.
+/// skipped without any limit, and a handler or another client would have to parse
+/// by recursion what this accepts.
 pub const MAX_DEPTH: usize = 127;
 
-/// Understands one message of the dialect `envelope`.
+/// Reads one message of the dialect `envelope`.
 pub(super) fn parse<'m>(
     envelope: &Envelope,
     message: Incoming<'m>,
@@ -33,20 +33,20 @@ pub(super) fn parse<'m>(
         }
     };
     let fields = read_fields(&envelope.keys, text).ok_or(Refusal::InvalidJson)?;
-    if let Some(understood) = envelope.understand.and_then(|understand| understand(&fields)) {
-        return understood;
+    if let Some(command) = envelope.read_hook.and_then(|read| read(&fields)) {
+        return command;
     }
-    let verb = envelope.commands.iter().find(|(name, _)| *name == fields.event);
-    let Some((_, verb)) = verb else {
+    let built_in = envelope.commands.iter().find(|(name, _)| *name == fields.event);
+    let Some((_, built_in)) = built_in else {
         return custom(envelope, fields);
     };
     let data = fields.data.map(json);
-    Ok(match verb {
-        Verb::Subscribe => Command::Subscribe { room: required_room(envelope, &fields)? },
-        Verb::Unsubscribe => Command::Unsubscribe { room: required_room(envelope, &fields)? },
-        Verb::Publish => Command::Publish { room: required_room(envelope, &fields)?, data },
-        Verb::Broadcast => Command::Broadcast { data },
-        Verb::Ping => Command::Ping,
+    Ok(match built_in {
+        BuiltIn::Subscribe => Command::Subscribe { room: required_room(envelope, &fields)? },
+        BuiltIn::Unsubscribe => Command::Unsubscribe { room: required_room(envelope, &fields)? },
+        BuiltIn::Publish => Command::Publish { room: required_room(envelope, &fields)?, data },
+        BuiltIn::Broadcast => Command::Broadcast { data },
+        BuiltIn::Ping => Command::Ping,
     })
 }
 
@@ -117,7 +117,7 @@ fn name(value: &RawValue) -> Result<Option<Cow<'_, str>>, Refusal<'static>> {
     }
 }
 
-/// Takes an envelope apart; `None` if it is not one JSON object and nothing else,
+/// Reads an envelope's fields; `None` if it is not one JSON object and nothing else,
 /// is too deep, or the event's name is not a string.
 fn read_fields<'m>(keys: &Keys, message: &'m str) -> Option<Fields<'m>> {
     let keys = [keys.event, keys.data, keys.room, keys.to];

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use bytes::BytesMut;
 use serde_json::value::RawValue;
 
-use super::{Command, Event, Payload, Refusal, Rules, Stamp};
+use super::vocabulary::{Command, Event, Payload, Refusal, Stamp};
 use crate::id::ClientId;
 
 /// One dialect.
@@ -15,6 +15,19 @@ pub(super) struct Format {
     pub(super) subprotocol: &'static str,
     pub(super) rules: Rules,
     pub(super) wire: Wire,
+}
+
+/// What the engine must do differently for one dialect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// A new connection is sent [`Event::Connected`] before anything else.
+    pub greets: bool,
+    /// [`Command::Publish`] by a connection that is not a member of the room is
+    /// answered by [`Refusal::NotSubscribed`].
+    pub publish_needs_membership: bool,
+    /// [`Command::Unsubscribe`] by a connection that is not a member of the room
+    /// is answered by [`Refusal::NotSubscribed`]; otherwise as if it had been.
+    pub unsubscribe_needs_membership: bool,
 }
 
 /// How a dialect's messages are laid out.
@@ -29,26 +42,25 @@ pub(super) enum Wire {
 pub(super) struct Envelope {
     pub(super) keys: Keys,
     /// The names of the built-in commands; any other is [`Command::Custom`].
-    pub(super) commands: &'static [(&'static str, Verb)],
+    pub(super) commands: &'static [(&'static str, BuiltIn)],
     /// The key under which `data` names the room, for dialects whose envelope
     /// does not. A room in the envelope goes first.
     pub(super) room_in_data: Option<&'static str>,
-    /// Understands what the other fields cannot say. `None` leaves the message
-    /// to them.
-    pub(super) understand: Option<Understand>,
+    /// Reads requests that the other fields cannot describe. If it returns `None`,
+    /// the message is read by the other fields.
+    pub(super) read_hook: Option<ReadHook>,
     pub(super) templates: Templates,
-    /// Chooses another template than `templates` would. `None` leaves the choice
-    /// to them.
-    pub(super) choose: Option<Choose>,
-    pub(super) words: Words,
+    /// Selects another template than `templates` would. If it returns `None`,
+    /// `templates` decides.
+    pub(super) template_hook: Option<TemplateHook>,
+    pub(super) error_texts: ErrorTexts,
 }
 
 /// A hook of the reader.
-pub(super) type Understand =
-    for<'m> fn(&Fields<'m>) -> Option<Result<Command<'m>, Refusal<'static>>>;
+pub(super) type ReadHook = for<'m> fn(&Fields<'m>) -> Option<Result<Command<'m>, Refusal<'static>>>;
 
 /// A hook of the writer.
-pub(super) type Choose = fn(&Event<'_>) -> Option<&'static Template>;
+pub(super) type TemplateHook = fn(&Event<'_>) -> Option<&'static Template>;
 
 /// The envelope's keys.
 pub(super) struct Keys {
@@ -58,9 +70,9 @@ pub(super) struct Keys {
     pub(super) to: &'static str,
 }
 
-/// What a built-in command is called in [`Envelope::commands`].
+/// A built-in command, named in [`Envelope::commands`].
 #[derive(Clone, Copy)]
-pub(super) enum Verb {
+pub(super) enum BuiltIn {
     Subscribe,
     Unsubscribe,
     Publish,
@@ -68,8 +80,8 @@ pub(super) enum Verb {
     Ping,
 }
 
-/// An envelope's fields, each valid JSON but not looked into (save the event's
-/// name), so that a command pays only for those that it uses.
+/// An envelope's fields, each valid JSON but not parsed further (except the
+/// event's name), so that a command pays only for those that it uses.
 pub(super) struct Fields<'m> {
     /// Empty if there is none.
     pub(super) event: Cow<'m, str>,
@@ -78,7 +90,7 @@ pub(super) struct Fields<'m> {
     pub(super) to: Option<&'m RawValue>,
 }
 
-/// How each kind of event is written; `None` for those that are not told.
+/// How each kind of event is written; `None` for those that are not sent.
 pub(super) struct Templates {
     pub(super) connected: Option<&'static Template>,
     pub(super) subscribed: Option<&'static Template>,
@@ -99,7 +111,7 @@ pub(super) struct Template {
 #[derive(Clone, Copy)]
 #[cfg_attr(
     not(test),
-    expect(dead_code, reason = "for dialects that tell more than the present ones")
+    expect(dead_code, reason = "for dialects that send more than the present ones")
 )]
 pub(super) enum Field {
     /// The event's name, as a string.
@@ -115,7 +127,7 @@ pub(super) enum Field {
     /// The number of members.
     Members,
     /// Why a request was refused, as a string.
-    Words,
+    ErrorText,
     /// The time, as a number of milliseconds.
     TimestampMs,
     /// What only one dialect has. Must append one JSON value.
@@ -131,11 +143,11 @@ pub(super) struct Values<'a> {
     pub(super) client: Option<ClientId>,
     pub(super) user: Option<&'a str>,
     pub(super) members: usize,
-    pub(super) words: &'a str,
+    pub(super) error_text: &'a str,
 }
 
-/// A dialect's words for each [`Refusal`].
-pub(super) struct Words {
+/// The error text that a dialect has for each [`Refusal`].
+pub(super) struct ErrorTexts {
     pub(super) invalid_json: &'static str,
     pub(super) unknown_type: &'static str,
     pub(super) room_required: &'static str,
@@ -148,8 +160,8 @@ pub(super) struct Words {
     pub(super) internal: &'static str,
 }
 
-impl Words {
-    /// The words for `refusal`; a handler's own are its own.
+impl ErrorTexts {
+    /// The text for `refusal`; a handler's own text is taken as it is.
     pub(super) fn of<'a>(&self, refusal: &Refusal<'a>) -> &'a str {
         match refusal {
             Refusal::InvalidJson => self.invalid_json,
@@ -162,7 +174,7 @@ impl Words {
             Refusal::RoomNameTooLong => self.room_name_too_long,
             Refusal::Busy => self.busy,
             Refusal::Internal => self.internal,
-            Refusal::Other(words) => words,
+            Refusal::Other(text) => text,
         }
     }
 }

@@ -1,11 +1,14 @@
-//! The one vocabulary inside: what a client can ask for and what it can be told,
-//! in no wire format. Each dialect translates between this and its own JSON.
+//! The engine's vocabulary: what a client can ask for and what it can be sent, in
+//! no wire format. Each dialect translates between this and its own JSON.
 
 use std::borrow::Cow;
 
 use crate::id::ClientId;
 
-/// A complete message as it came off the wire, not yet understood.
+/// The event name of what clients publish or broadcast without naming one.
+pub const MESSAGE_EVENT: &str = "message";
+
+/// A complete message as received, not yet parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Incoming<'m> {
     /// A text message; the protocol layer has already checked that it is UTF-8.
@@ -76,7 +79,7 @@ pub enum Command<'m> {
 }
 
 /// What a server refuses, or finds wrong with what a client sent. Each dialect
-/// has its own words for these.
+/// has its own error texts for these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal<'a> {
     /// The message is not what the dialect's grammar allows.
@@ -97,13 +100,13 @@ pub enum Refusal<'a> {
     RoomNameTooLong,
     /// The server is overloaded; the same request may succeed later.
     Busy,
-    /// A handler failed; the client is not told why.
+    /// A handler failed; the client is not sent the reason.
     Internal,
-    /// A handler's own words for the client.
+    /// A handler's own error text for the client.
     Other(&'a str),
 }
 
-/// What a client is told.
+/// What a client is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// The connection is established and this is its identity.
@@ -142,6 +145,13 @@ pub enum Event<'a> {
     Pong,
 }
 
+/// When an event is sent. Time is data: the caller reads the clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stamp {
+    /// Unix time in milliseconds.
+    pub timestamp_ms: u64,
+}
+
 /// In which kind of WebSocket message an encoded event is to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -149,6 +159,6 @@ pub enum Encoding {
     Text,
     /// A binary message.
     Binary,
-    /// This dialect does not tell this event: nothing was written.
+    /// This dialect does not send this event: nothing was written.
     Skip,
 }

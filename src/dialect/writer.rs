@@ -5,7 +5,7 @@ use bytes::BytesMut;
 
 use super::{
     Encoding, Event, MESSAGE_EVENT, Payload, Stamp, json,
-    table::{Envelope, Field, Template, Templates, Values, Words},
+    table::{Envelope, ErrorTexts, Field, Template, Templates, Values},
 };
 
 /// More than the fixed text of any event: fragments, a client id, a time.
@@ -18,11 +18,11 @@ pub(super) fn encode(
     at: Stamp,
     out: &mut BytesMut,
 ) -> Encoding {
-    let chosen = envelope.choose.and_then(|choose| choose(event));
-    let Some(template) = chosen.or_else(|| template(&envelope.templates, event)) else {
+    let selected = envelope.template_hook.and_then(|select| select(event));
+    let Some(template) = selected.or_else(|| template(&envelope.templates, event)) else {
         return Encoding::Skip;
     };
-    fill(template, &values(&envelope.words, event), at, out);
+    fill(template, &values(&envelope.error_texts, event), at, out);
     Encoding::Text
 }
 
@@ -37,7 +37,7 @@ fn template(templates: &Templates, event: &Event<'_>) -> Option<&'static Templat
     }
 }
 
-fn values<'a>(words: &Words, event: &Event<'a>) -> Values<'a> {
+fn values<'a>(error_texts: &ErrorTexts, event: &Event<'a>) -> Values<'a> {
     let none = Values::default();
     match *event {
         Event::Connected { client_id } => Values { client: Some(client_id), ..none },
@@ -47,7 +47,7 @@ fn values<'a>(words: &Words, event: &Event<'a>) -> Values<'a> {
             let event = if event.is_empty() { MESSAGE_EVENT } else { event };
             Values { event, room, data, client: from, user, ..none }
         }
-        Event::Refused(refusal) => Values { words: words.of(&refusal), ..none },
+        Event::Refused(refusal) => Values { error_text: error_texts.of(&refusal), ..none },
         Event::Pong => none,
     }
 }
@@ -85,7 +85,7 @@ fn put(field: Field, values: &Values<'_>, at: Stamp, out: &mut BytesMut) -> bool
             return values.user.map(|user| json::put_string(user, out)).is_some();
         }
         Field::Members => json::put_integer(values.members as u64, out),
-        Field::Words => json::put_string(values.words, out),
+        Field::ErrorText => json::put_string(values.error_text, out),
         Field::TimestampMs => json::put_integer(at.timestamp_ms, out),
         Field::Own(put) => put(values, at, out),
     }

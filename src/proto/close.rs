@@ -1,69 +1,13 @@
-//! Close codes and the payload of a close frame (RFC 6455 sections 5.5.1 and
-//! 7.4). Must not know who closes, why, or what follows.
+//! The payload of a close frame, read and written (RFC 6455 section 5.5.1). Must
+//! not know who closes, why, or what follows.
 
 use std::{fmt, ops::Deref};
 
 use super::error::ProtocolError;
 
-/// The number that says why a connection is closed (RFC 6455 section 7.4).
-///
-/// Any `u16` can be held; [`CloseCode::is_valid_on_wire`] tells which may be sent.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CloseCode(u16);
+mod code;
 
-impl CloseCode {
-    /// 1000: the purpose of the connection is fulfilled.
-    pub const NORMAL: Self = Self(1000);
-    /// 1001: the endpoint goes away: a server shuts down, a page is left.
-    pub const GOING_AWAY: Self = Self(1001);
-    /// 1002: the peer broke the protocol.
-    pub const PROTOCOL: Self = Self(1002);
-    /// 1003: a kind of data that this endpoint does not take.
-    pub const UNSUPPORTED: Self = Self(1003);
-    /// 1007: data that do not fit their type, such as text that is not UTF-8.
-    pub const INVALID_PAYLOAD: Self = Self(1007);
-    /// 1008: the peer broke a policy.
-    pub const POLICY: Self = Self(1008);
-    /// 1009: a message too big to process.
-    pub const MESSAGE_TOO_BIG: Self = Self(1009);
-    /// 1010: an extension that the client needs was not negotiated.
-    pub const EXTENSION_REQUIRED: Self = Self(1010);
-    /// 1011: the server met a condition that it did not expect.
-    pub const INTERNAL: Self = Self(1011);
-    /// 1012: the server restarts (IANA registry).
-    pub const RESTART: Self = Self(1012);
-    /// 1013: the server is overloaded, try later (IANA registry).
-    pub const TRY_AGAIN_LATER: Self = Self(1013);
-
-    /// The code of that number.
-    pub const fn new(code: u16) -> Self {
-        Self(code)
-    }
-
-    /// Its number.
-    pub const fn to_u16(self) -> u16 {
-        self.0
-    }
-
-    /// Whether it may stand in a close frame: 1000 to 1014 but for 1004, 1005
-    /// and 1006, and 3000 to 4999 (RFC 6455 section 7.4; 1012 to 1014 by the
-    /// IANA registry).
-    pub const fn is_valid_on_wire(self) -> bool {
-        matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
-    }
-}
-
-impl fmt::Debug for CloseCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
-
-impl fmt::Display for CloseCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
+pub use code::CloseCode;
 
 /// What a close frame with a payload says. One without is `None` where this is
 /// optional, and means code 1005, "no status received".
@@ -87,9 +31,9 @@ impl CloseFrame {
             [_] => return Err(ProtocolError::CloseTooShort),
             [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
         };
-        let code = CloseCode(code);
+        let code = CloseCode::new(code);
         if !code.is_valid_on_wire() {
-            return Err(ProtocolError::CloseCodeInvalid(code.0));
+            return Err(ProtocolError::CloseCodeInvalid(code.to_u16()));
         }
         let reason = str::from_utf8(reason).map_err(|_| ProtocolError::CloseReasonInvalid)?;
         let reason = reason.into();
@@ -112,8 +56,8 @@ pub const MAX_CLOSE_REASON: usize = 123;
 /// makes the frame of it.
 ///
 /// A reason of more than 123 bytes ends at the last character that fits. A code
-/// that must not be on the wire gives an empty payload, which tells the peer
-/// just that: no status.
+/// that must not be on the wire gives an empty payload, which the peer
+/// reads as 1005, no status received.
 ///
 /// ```
 /// use shardcast::proto::close::{CloseCode, encode_close};
@@ -127,7 +71,7 @@ pub fn encode_close(code: CloseCode, reason: &str) -> ClosePayload {
     }
     // reason.len() <= 123, so 2 + reason.len() <= 125.
     let reason = &reason[..reason.floor_char_boundary(MAX_CLOSE_REASON)];
-    payload.bytes[..2].copy_from_slice(&code.0.to_be_bytes());
+    payload.bytes[..2].copy_from_slice(&code.to_u16().to_be_bytes());
     payload.bytes[2..2 + reason.len()].copy_from_slice(reason.as_bytes());
     payload.len = 2 + reason.len() as u8;
     payload
@@ -155,10 +99,10 @@ mod tests {
     fn codes_of_the_wire_are_told_from_the_others() {
         let valid = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014];
         for code in valid.into_iter().chain([3000, 3999, 4000, 4999]) {
-            assert!(CloseCode(code).is_valid_on_wire(), "{code}");
+            assert!(CloseCode::new(code).is_valid_on_wire(), "{code}");
         }
         for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535] {
-            assert!(!CloseCode(code).is_valid_on_wire(), "{code}");
+            assert!(!CloseCode::new(code).is_valid_on_wire(), "{code}");
             let payload = code.to_be_bytes();
             let refused = Err(ProtocolError::CloseCodeInvalid(code));
             assert_eq!(CloseFrame::parse(&payload), refused);

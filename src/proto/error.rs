@@ -1,6 +1,6 @@
-//! What a peer can do wrong, and how each wrong is answered: a close code once
-//! the connection speaks WebSocket, an HTTP status before that. Must not know
-//! how an error was found, nor how the answer is sent.
+//! How a peer can break the protocol, and how each error is answered: a close
+//! code once the connection is upgraded, an HTTP status before that. Must not
+//! know how an error was found, nor how the answer is sent.
 
 use std::fmt;
 
@@ -8,8 +8,8 @@ use super::close::CloseCode;
 
 /// A rule of RFC 6455, or a limit of ours, that the peer's bytes broke.
 ///
-/// Always the peer's fault. The connection is beyond repair: answer with a close
-/// frame of [`ProtocolError::close_code`] and read no more of it.
+/// Always the peer's fault, and not recoverable: answer with a close frame of
+/// [`ProtocolError::close_code`] and read no more of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProtocolError {
     /// A reserved bit is set and no extension that gives it a meaning was
@@ -135,7 +135,7 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// The HTTP status that says it: 400, 405, 426 or 431.
+    /// The HTTP status of the response: 400, 405, 426 or 431.
     pub const fn status(self) -> u16 {
         match self {
             Self::MethodNotAllowed => 405,

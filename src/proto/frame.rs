@@ -18,9 +18,9 @@ pub enum Opcode {
     Binary = 0x2,
     /// The last frame of this direction.
     Close = 0x8,
-    /// A question that a pong answers.
+    /// Asks for a pong.
     Ping = 0x9,
-    /// The answer to a ping, with its payload; or unasked.
+    /// The answer to a ping, with its payload; or unsolicited.
     Pong = 0xA,
 }
 

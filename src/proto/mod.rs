@@ -4,13 +4,13 @@
 //! ```text
 //! handshake   bytes -> Head -> Upgrade, 101 or an error response
 //! session     bytes -> Received: the one type a server connection holds
-//!   message     fragments -> Text, Payload; one whole frame is lent, not copied
-//!     utf8        text in pieces, refused at its first bad byte
-//!   deframe     pieces -> headers and unmasked payload, in a lawful order
+//!   message     fragments -> Text, Payload; a whole frame is borrowed, not copied
+//!     utf8        text in pieces, refused at its first invalid byte
+//!   deframe     pieces -> headers and unmasked payload, in a valid order
 //!     frame       one header, read or written
 //!     mask        the masking key over a payload
 //! close       close codes and the payload of a close frame
-//! error       what a peer can do wrong, and how it is answered
+//! error       how a peer can break the protocol, and the close code or status
 //! ```
 
 #![allow(

@@ -22,7 +22,7 @@ use super::{
 ///
 /// A frame that lies whole in the input is unmasked in place and lent; nothing is
 /// allocated or copied. Any other is kept as it arrives: [`Session::is_idle`] is
-/// false then, and [`Session::buffered_bytes`] tells how much that costs.
+/// false then, and [`Session::buffered_bytes`] gives what that costs.
 ///
 /// ```
 /// use shardcast::proto::{message::{MessageLimits, Received}, session::Session};
@@ -88,7 +88,7 @@ impl Session {
         }
     }
 
-    /// The way of everything that did not arrive as one whole frame.
+    /// Handles everything that did not arrive as one whole frame.
     #[inline(never)]
     fn resume<'i>(
         &mut self,

@@ -73,7 +73,7 @@ impl Pieces {
         for (index, &byte) in piece.iter().enumerate() {
             let end = usize::from(self.tail_len);
             // A character has at most 4 bytes, so a tail of 4 was either
-            // complete or wrong and end <= 3.
+            // complete or invalid and end <= 3.
             debug_assert!(end <= 3);
             self.tail[end] = byte;
             match str::from_utf8(&self.tail[..=end]) {

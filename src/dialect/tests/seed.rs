@@ -127,7 +127,7 @@ fn events_are_written_in_order_and_spelling() {
 
 #[test]
 fn errors_are_worded_as_in_the_table() {
-    for (refusal, words) in [
+    for (refusal, text) in [
         (Refusal::InvalidJson, "invalid JSON format"),
         (Refusal::UnknownType, "unknown message type"),
         (Refusal::RoomRequired, "room name is required"),
@@ -137,7 +137,7 @@ fn errors_are_worded_as_in_the_table() {
     ] {
         let written: Value = serde_json::from_str(&written(&Event::Refused(refusal))).unwrap();
         assert_eq!(written["type"], "error");
-        assert_eq!(written["error"], words);
+        assert_eq!(written["error"], text);
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use super::{AT, client};
 use crate::dialect::{
     Command, Encoding, Event, Incoming, Payload, Refusal, json, pubsub, reader,
-    table::{Envelope, Field, Fields, Keys, Template, Templates, Verb, Wire, Words},
+    table::{BuiltIn, Envelope, ErrorTexts, Field, Fields, Keys, Template, Templates, Wire},
     writer,
 };
 
@@ -19,9 +19,9 @@ const NONE: Templates = Templates {
     pong: None,
 };
 
-fn words() -> &'static Words {
+fn error_texts() -> &'static ErrorTexts {
     match &pubsub::FORMAT.wire {
-        Wire::Envelope(envelope) => &envelope.words,
+        Wire::Envelope(envelope) => &envelope.error_texts,
         Wire::Bare => panic!("pubsub has an envelope"),
     }
 }
@@ -30,8 +30,8 @@ fn parse<'m>(envelope: &Envelope, text: &'m str) -> Result<Command<'m>, Refusal<
     reader::parse(envelope, Incoming::Text(text))
 }
 
-fn copy(words: &Words) -> Words {
-    Words { ..*words }
+fn copy(texts: &ErrorTexts) -> ErrorTexts {
+    ErrorTexts { ..*texts }
 }
 
 fn written(envelope: &Envelope, event: &Event<'_>) -> Option<String> {
@@ -57,9 +57,9 @@ fn to_room(room: Option<&str>) -> Event<'_> {
 fn by_action() -> Envelope {
     Envelope {
         keys: Keys { event: "action", data: "data", room: "room", to: "to" },
-        commands: &[("subscribe", Verb::Subscribe)],
+        commands: &[("subscribe", BuiltIn::Subscribe)],
         room_in_data: Some("room_id"),
-        understand: None,
+        read_hook: None,
         templates: Templates {
             subscribed: Some(&Template {
                 parts: &[(r#"{"status":"subscribed","room":"#, Field::Room)],
@@ -68,8 +68,8 @@ fn by_action() -> Envelope {
             message: Some(&Template { parts: &[("", Field::Data)], end: "" }),
             ..NONE
         },
-        choose: None,
-        words: copy(words()),
+        template_hook: None,
+        error_texts: copy(error_texts()),
     }
 }
 
@@ -99,7 +99,7 @@ fn events_can_be_bare_or_untold() {
     assert_eq!(written(&envelope, &Event::Pong), None);
 }
 
-/// `{type, payload, room, to, from, timestamp}`: the type tells the audience.
+/// `{type, payload, room, to, from, timestamp}`: the type names the audience.
 fn by_audience() -> Envelope {
     const TO_ROOM: Template = Template {
         parts: &[
@@ -126,15 +126,15 @@ fn by_audience() -> Envelope {
     };
     Envelope {
         keys: Keys { event: "type", data: "payload", room: "room", to: "to" },
-        commands: &[("join_room", Verb::Subscribe), ("room_message", Verb::Publish)],
+        commands: &[("join_room", BuiltIn::Subscribe), ("room_message", BuiltIn::Publish)],
         room_in_data: None,
-        understand: None,
+        read_hook: None,
         templates: Templates { message: Some(&TO_ALL), ..NONE },
-        choose: Some(|event| match event {
+        template_hook: Some(|event| match event {
             Event::Message { room: Some(_), .. } => Some(&TO_ROOM),
             _ => None,
         }),
-        words: copy(words()),
+        error_texts: copy(error_texts()),
     }
 }
 
@@ -165,7 +165,7 @@ fn nested_broadcast<'m>(fields: &Fields<'m>) -> Option<Result<Command<'m>, Refus
 
 #[test]
 fn a_hook_can_understand_nested_commands() {
-    let envelope = Envelope { understand: Some(nested_broadcast), ..by_audience() };
+    let envelope = Envelope { read_hook: Some(nested_broadcast), ..by_audience() };
     let envelope = Envelope { keys: Keys { data: "data", ..envelope.keys }, ..envelope };
     let data = Some(Payload::Json("{ }"));
     assert_eq!(

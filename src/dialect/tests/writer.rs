@@ -1,4 +1,4 @@
-//! The writer: what `serde_json` reads back is what was told.
+//! The writer: what `serde_json` reads back is what was sent.
 
 use bytes::BytesMut;
 use proptest::prelude::*;

@@ -159,7 +159,7 @@ pub(crate) fn run_connect_hooks(core: &mut Core, app: &App, id: ConnId) {
     for hook in &app.connect {
         let result = guard(|| hook(&mut Conn::new(core, id)));
         let words = match &result {
-            Ok(Err(error)) => Some(dialect.words(&error.refusal()).to_owned()),
+            Ok(Err(error)) => Some(dialect.error_text(&error.refusal()).to_owned()),
             _ => None,
         };
         if !after_call(core, app, id, "connect", result) {

@@ -1,7 +1,10 @@
 //! What makes a request a handshake, rule by rule (RFC 6455 section 4.2.1). Must
 //! not know how the head was read or what is answered.
 
-use super::Head;
+use super::{
+    head::Head,
+    list::{elements, is_token, list_has},
+};
 use crate::proto::error::HandshakeError;
 
 /// A request that keeps all rules of a handshake, so that it can be accepted.
@@ -14,13 +17,13 @@ pub struct Upgrade<'h> {
 }
 
 impl<'h> Upgrade<'h> {
-    /// The subprotocols that the client speaks, the preferred one first (RFC 6455
+    /// The subprotocols that the client offers, the preferred one first (RFC 6455
     /// section 11.3.4). Each is a token.
     pub fn protocols(&self) -> impl Iterator<Item = &'h str> {
         self.protocols.iter().copied()
     }
 
-    pub(super) fn judge(head: &Head<'h>) -> Result<Self, HandshakeError> {
+    fn check(head: &Head<'h>) -> Result<Self, HandshakeError> {
         if head.method != "GET" {
             return Err(HandshakeError::MethodNotAllowed);
         }
@@ -59,6 +62,16 @@ impl<'h> Upgrade<'h> {
     }
 }
 
+impl<'h> Head<'h> {
+    /// Checks the request against the rules of a handshake.
+    ///
+    /// # Errors
+    /// The first rule of RFC 6455 section 4.2.1 that it breaks.
+    pub fn upgrade(&self) -> Result<Upgrade<'h>, HandshakeError> {
+        Upgrade::check(self)
+    }
+}
+
 /// The value of a header field that must be there once.
 fn only<'h>(
     mut values: impl Iterator<Item = &'h [u8]>,
@@ -72,31 +85,11 @@ fn only<'h>(
     }
 }
 
-/// Whether the comma-separated lists in `values` have `wanted`, in any case.
-pub(super) fn list_has<'h>(values: impl Iterator<Item = &'h [u8]>, wanted: &str) -> bool {
-    elements(values).any(|element| element.eq_ignore_ascii_case(wanted.as_bytes()))
-}
-
-/// The elements of comma-separated lists, the empty ones left out (RFC 9110
-/// section 5.6.1.2).
-fn elements<'h>(values: impl Iterator<Item = &'h [u8]>) -> impl Iterator<Item = &'h [u8]> {
-    values
-        .flat_map(|value| value.split(|&byte| byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|element| !element.is_empty())
-}
-
 fn token(element: &[u8]) -> Result<&str, HandshakeError> {
     if !is_token(element) {
         return Err(HandshakeError::ProtocolInvalid);
     }
     str::from_utf8(element).map_err(|_| HandshakeError::ProtocolInvalid)
-}
-
-/// RFC 9110 section 5.6.2.
-pub(super) fn is_token(bytes: &[u8]) -> bool {
-    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !bytes.is_empty() && bytes.iter().all(is_tchar)
 }
 
 /// Whether `key` has the form of 16 bytes in base64: 22 digits and two pads. The

@@ -256,7 +256,7 @@ fn a_claimed_length_costs_nothing() {
     assert!(reading.session.buffered_bytes() < 300);
 }
 
-/// A frame as a test might send it, most often a lawful one.
+/// A frame as a test might send it, most often a valid one.
 fn any_frame() -> impl Strategy<Value = (bool, Opcode, Vec<u8>)> {
     use Opcode::{Binary, Close, Continuation, Ping, Pong, Text};
     let opcodes = vec![Text, Text, Binary, Continuation, Continuation, Ping, Pong, Close];
