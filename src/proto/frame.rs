@@ -150,6 +150,28 @@ pub(super) fn decode_rest(
     Ok(Some((header, at)))
 }
 
+/// The header of a client's unfragmented data frame of at most 65,535 bytes, if
+/// that is at the front of `bytes`: whether it is text, the header's own bytes (with
+/// the masking key at their end) and those of the payload. `None` for all else, right
+/// or wrong.
+#[inline]
+pub(super) fn decode_short(bytes: &[u8]) -> Option<(bool, usize, usize)> {
+    const TEXT: u8 = FIN | Opcode::Text as u8;
+    const BINARY: u8 = FIN | Opcode::Binary as u8;
+    const MASKED_16: u8 = MASKED | LEN_16;
+    let [first @ (TEXT | BINARY), second, rest @ ..] = bytes else { return None };
+    let (header_len, len) = match *second {
+        MASKED_16 => match *rest {
+            [high, low, ..] => (8, usize::from(u16::from_be_bytes([high, low]))),
+            _ => return None,
+        },
+        MASKED..MASKED_16 => (6, usize::from(second & !MASKED)),
+        _ => return None,
+    };
+    let is_minimal = header_len == 6 || len > usize::from(MAX_LEN_7);
+    is_minimal.then_some((*first == TEXT, header_len, len))
+}
+
 fn decode_len_16(bytes: &[u8]) -> Result<Option<u64>, ProtocolError> {
     let Some(bytes) = bytes.first_chunk() else {
         return Ok(None);

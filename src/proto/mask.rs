@@ -15,8 +15,8 @@ const WORD: usize = 8;
 /// ```
 #[inline]
 pub fn apply(data: &mut [u8], key: [u8; 4]) {
-    let [a, b, c, d] = key;
-    let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    // The key twice, whatever the byte order.
+    let word = u64::from(u32::from_ne_bytes(key)) * 0x1_0000_0001;
 
     let (blocks, rest) = data.as_chunks_mut::<BLOCK>();
     for block in blocks {
@@ -25,11 +25,15 @@ pub fn apply(data: &mut [u8], key: [u8; 4]) {
             *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
         }
     }
-    let (words, tail) = rest.as_chunks_mut::<WORD>();
+    let (words, rest) = rest.as_chunks_mut::<WORD>();
     for bytes in words {
         *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
     }
-    for (byte, key) in tail.iter_mut().zip(word.to_ne_bytes()) {
+    let (halves, tail) = rest.as_chunks_mut::<{ WORD / 2 }>();
+    for bytes in halves {
+        *bytes = (u32::from_ne_bytes(*bytes) ^ word as u32).to_ne_bytes();
+    }
+    for (byte, key) in tail.iter_mut().zip(key) {
         *byte ^= key;
     }
 }

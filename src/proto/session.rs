@@ -6,7 +6,7 @@ use super::{
     close::CloseFrame,
     deframe::{self, Deframer, Step},
     error::ProtocolError,
-    frame::{Header, MAX_CONTROL_PAYLOAD, Opcode, Role},
+    frame::{self, Header, MAX_CONTROL_PAYLOAD, Opcode, Role},
     message::{self, Assembly, MessageLimits, Payload, Received, Text},
 };
 
@@ -41,6 +41,15 @@ pub struct Session {
     partial: Option<Box<Partial>>,
 }
 
+/// A message that lay whole in the input, unmasked in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lent<'i> {
+    /// A text message: valid UTF-8.
+    Text(&'i str),
+    /// A binary message.
+    Binary(&'i [u8]),
+}
+
 impl Session {
     /// A session at the start of a connection, after the handshake.
     pub const fn new() -> Self {
@@ -72,6 +81,39 @@ impl Session {
             }
         }
         self.resume(input, limits)
+    }
+
+    /// The short way of [`Session::next`] for what most messages are: one frame, at
+    /// most 65,535 bytes, all of it there. `None`: the front of `input` is something
+    /// else, or nothing, and was left alone; ask `next`.
+    ///
+    /// # Errors
+    /// [`ProtocolError::InvalidUtf8`].
+    #[inline]
+    pub fn next_lent<'i>(
+        &mut self,
+        input: &mut &'i mut [u8],
+        limits: &MessageLimits,
+    ) -> Result<Option<Lent<'i>>, ProtocolError> {
+        let (Some((is_text, header_len, len)), true) = (frame::decode_short(input), self.is_idle())
+        else {
+            return Ok(None);
+        };
+        if len > limits.message_bytes || input.len() < header_len + len {
+            return Ok(None);
+        }
+        let header = deframe::take(input, header_len);
+        let payload = deframe::take(input, len);
+        if let Some(key) = header.last_chunk() {
+            super::mask::apply(payload, *key);
+        }
+        if !is_text {
+            return Ok(Some(Lent::Binary(payload)));
+        }
+        match simdutf8::basic::from_utf8(payload) {
+            Ok(text) => Ok(Some(Lent::Text(text))),
+            Err(_) => Err(ProtocolError::InvalidUtf8),
+        }
     }
 
     /// Whether it stands between messages, and so keeps nothing.

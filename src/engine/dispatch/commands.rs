@@ -3,7 +3,7 @@
 
 use super::{
     conn::Conn,
-    hooks::{App, after_call, guard},
+    hooks::{App, call, on_failure},
 };
 use crate::{
     dialect::{Command, Dialect, Event, Incoming, MESSAGE_EVENT, Payload, Refusal},
@@ -17,11 +17,31 @@ use crate::{
     id::ConnId,
 };
 
-/// A whole message arrived on an open connection. If it publishes to members who
+/// A whole message arrived on an open connection.
+#[inline]
+pub(crate) fn on_message(
+    core: &mut Core,
+    app: &App,
+    (id, dialect): (ConnId, Dialect),
+    incoming: Incoming<'_>,
+) {
+    if dialect == Dialect::Raw && app.message.is_empty() {
+        // It has no envelope, and no command that publishes.
+        run_raw(core, app, id, incoming);
+    } else {
+        on_envelope(core, app, (id, dialect), incoming);
+    }
+}
+
+/// A message that is to be read as its dialect demands. If it publishes to members who
 /// have not taken what was published before, it must wait: the connection is held,
 /// and the message kept with it.
-pub(crate) fn on_message(core: &mut Core, app: &App, id: ConnId, incoming: Incoming<'_>) {
-    let dialect = core.connections[id.slot()].dialect;
+fn on_envelope(
+    core: &mut Core,
+    app: &App,
+    (id, dialect): (ConnId, Dialect),
+    incoming: Incoming<'_>,
+) {
     let command = match dialect.parse(incoming) {
         Ok(command) => command,
         Err(refusal) => {
@@ -41,7 +61,7 @@ pub(crate) fn on_message(core: &mut Core, app: &App, id: ConnId, incoming: Incom
         return;
     }
     if dialect == Dialect::Raw {
-        run_raw(core, app, id, &command);
+        run_raw(core, app, id, incoming);
     } else if !run_handler(core, app, id, &command) {
         run_built_in(core, id, &command);
     }
@@ -61,10 +81,9 @@ fn published_to<'m>(app: &App, command: &'m Command<'_>) -> Option<Target<'m>> {
 /// Returns whether the message may go on.
 fn run_message_hooks(core: &mut Core, app: &App, id: ConnId, command: &Command<'_>) -> bool {
     let message = Message::of(command);
-    for index in 0..app.message.len() {
-        let hook = &app.message[index];
-        let result = guard(|| hook(&mut Conn::new(core, id), &message));
-        if !after_call(core, app, id, "message", result) {
+    for hook in &app.message {
+        if let Err(failure) = call(|| hook(&mut Conn::new(core, id), &message)) {
+            on_failure(core, app, id, "message", &failure);
             return false;
         }
     }
@@ -75,25 +94,25 @@ fn run_message_hooks(core: &mut Core, app: &App, id: ConnId, command: &Command<'
 fn run_handler(core: &mut Core, app: &App, id: ConnId, command: &Command<'_>) -> bool {
     let message = Message::of(command);
     let Some(handler) = app.event(message.event()) else { return false };
-    let result = guard(|| handler(&mut Conn::new(core, id), &message));
-    if !matches!(result, Ok(Ok(()))) {
-        after_call(core, app, id, message.event(), result);
+    if let Err(failure) = call(|| handler(&mut Conn::new(core, id), &message)) {
+        on_failure(core, app, id, message.event(), &failure);
     }
     true
 }
 
-fn run_raw(core: &mut Core, app: &App, id: ConnId, command: &Command<'_>) {
-    let app = &app;
-    let conn = &mut Conn::new(core, id);
-    let (what, result) = match (Message::of(command).data(), &app.text, &app.binary) {
-        (Some(Payload::Text(text)), Some(handler), _) => ("text", guard(|| handler(conn, text))),
-        (Some(Payload::Binary(bytes)), _, Some(handler)) => {
-            ("binary", guard(|| handler(conn, bytes)))
+#[inline]
+fn run_raw(core: &mut Core, app: &App, id: ConnId, incoming: Incoming<'_>) {
+    let (what, called) = match (incoming, &app.text, &app.binary) {
+        (Incoming::Text(text), Some(handler), _) => {
+            ("text", call(|| handler(&mut Conn::new(core, id), text)))
+        }
+        (Incoming::Binary(bytes), _, Some(handler)) => {
+            ("binary", call(|| handler(&mut Conn::new(core, id), bytes)))
         }
         _ => return,
     };
-    if !matches!(result, Ok(Ok(()))) {
-        after_call(core, app, id, what, result);
+    if let Err(failure) = called {
+        on_failure(core, app, id, what, &failure);
     }
 }
 

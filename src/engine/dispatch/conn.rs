@@ -16,7 +16,6 @@ use crate::{
         state::{
             connection::{Connection, State},
             core::Core,
-            framing::write_whole,
         },
         types::{
             audience::{Space, Target},
@@ -175,13 +174,10 @@ impl<'a> Conn<'a> {
         self.send_whole(Opcode::Binary, bytes);
     }
 
+    #[inline]
     fn send_whole(&mut self, opcode: Opcode, payload: &[u8]) {
         incoming_mail::hear_handles(self.core);
-        if self.state().flags.close_queued {
-            return;
-        }
-        self.core.write_direct(self.slot(), |out| write_whole(out, opcode, payload));
-        self.core.stats.direct_messages += 1;
+        self.core.send_whole(self.slot(), opcode, payload);
     }
 
     /// Tells it that a request was refused, in its dialect's form of an error.

@@ -2,7 +2,10 @@
 //! what may go wrong in them. Shared by all shards, called on the thread of the shard
 //! whose connection it is about; a handler must not block.
 
-use std::panic::AssertUnwindSafe;
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use hashbrown::HashMap;
 
@@ -87,43 +90,56 @@ impl App {
         for hook in &self.error {
             // A hook that panics while it is told of a fault has nobody left to
             // be told.
-            let _ = std::panic::catch_unwind(AssertUnwindSafe(|| hook(id, fault)));
+            let _ = catch_unwind(AssertUnwindSafe(|| hook(id, fault)));
         }
     }
 }
 
-/// Runs foreign code. A panic in it is its result.
-pub(crate) fn guard<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    std::panic::catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        text.unwrap_or_else(|| "a panic without a message".to_owned())
-    })
+/// Why a call of foreign code was no success.
+pub(crate) enum Failure {
+    Error(HandlerError),
+    /// With the panic's message.
+    Panic(String),
 }
 
-/// What a hook's or handler's result brings about: an error is reported and told to
-/// the client, a panic closes the connection. Returns whether it was a success.
-pub(crate) fn after_call(
-    core: &mut Core,
-    app: &App,
-    id: ConnId,
-    what: &str,
-    result: Result<HandlerResult, String>,
-) -> bool {
-    match result {
-        Ok(Ok(())) => true,
-        Ok(Err(error)) => {
-            app.report(id, &Fault::Failed { what, error: &error });
+/// Calls foreign code. Boxed, a failure costs a success nothing.
+#[inline]
+pub(crate) fn call(run: impl FnOnce() -> HandlerResult) -> Result<(), Box<Failure>> {
+    let mut failed = None;
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        if let Err(error) = run() {
+            failed = Some(Box::new(Failure::Error(error)));
+        }
+    }));
+    match (ended, failed) {
+        (Ok(()), None) => Ok(()),
+        (Ok(()), Some(failure)) => Err(failure),
+        (Err(panic), _) => Err(Box::new(Failure::Panic(message_of(&*panic)))),
+    }
+}
+
+#[cold]
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "a panic without a message".to_owned())
+}
+
+/// What a hook's or handler's failure brings about: an error is reported and told to
+/// the client, a panic closes the connection.
+#[cold]
+pub(crate) fn on_failure(core: &mut Core, app: &App, id: ConnId, what: &str, failure: &Failure) {
+    match failure {
+        Failure::Error(error) => {
+            app.report(id, &Fault::Failed { what, error });
             if core.find(id).is_some_and(|connection| connection.state == State::Open) {
                 core.tell(id.slot(), &Event::Refused(error.refusal()));
             }
-            false
         }
-        Err(message) => {
+        Failure::Panic(message) => {
             core.stats.handler_panics += 1;
-            app.report(id, &Fault::Panicked { what, message: &message });
+            app.report(id, &Fault::Panicked { what, message });
             closing::disconnect(core, id, Disconnect::HandlerPanic);
-            false
         }
     }
 }
@@ -157,17 +173,13 @@ pub(crate) fn run_connect_hooks(core: &mut Core, app: &App, id: ConnId) {
     connection.flags.connect_hook_ran = true;
     let dialect = connection.dialect;
     for hook in &app.connect {
-        let result = guard(|| hook(&mut Conn::new(core, id)));
-        let words = match &result {
-            Ok(Err(error)) => Some(dialect.error_text(&error.refusal()).to_owned()),
-            _ => None,
-        };
-        if !after_call(core, app, id, "connect", result) {
-            if let Some(words) = words {
-                closing::disconnect(core, id, Disconnect::Refused(words.into()));
-            }
-            return;
+        let Err(failure) = call(|| hook(&mut Conn::new(core, id))) else { continue };
+        on_failure(core, app, id, "connect", &failure);
+        if let Failure::Error(error) = *failure {
+            let words = dialect.error_text(&error.refusal()).to_owned();
+            closing::disconnect(core, id, Disconnect::Refused(words.into()));
         }
+        return;
     }
 }
 
@@ -178,10 +190,12 @@ fn run_disconnect_hooks(core: &mut Core, app: &App, id: ConnId) {
     }
     let reason = connection.reason();
     for hook in &app.disconnect {
-        let result = guard(|| hook(&mut Conn::new(core, id), &reason));
-        if let Err(message) = result {
-            core.stats.handler_panics += 1;
-            app.report(id, &Fault::Panicked { what: "disconnect", message: &message });
+        let called = call(|| {
+            hook(&mut Conn::new(core, id), &reason);
+            Ok(())
+        });
+        if let Err(failure) = called {
+            on_failure(core, app, id, "disconnect", &failure);
         }
     }
 }
@@ -192,7 +206,12 @@ fn run_room_hooks(core: &mut Core, app: &App, id: ConnId, joined: bool, room: &s
         if core.find(id).is_none() {
             return;
         }
-        let result = guard(|| hook(&mut Conn::new(core, id), room));
-        after_call(core, app, id, what, result.map(Ok));
+        let called = call(|| {
+            hook(&mut Conn::new(core, id), room);
+            Ok(())
+        });
+        if let Err(failure) = called {
+            on_failure(core, app, id, what, &failure);
+        }
     }
 }

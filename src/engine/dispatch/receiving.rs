@@ -13,7 +13,7 @@ use crate::{
         backpressure::holds,
         lifecycle::closing,
         state::{
-            connection::{Connection, State},
+            connection::State,
             core::Core,
             hold_queue::{Cause, Resumed},
         },
@@ -24,6 +24,7 @@ use crate::{
         error::ProtocolError,
         frame::Opcode,
         message::{MessageLimits, Received},
+        session::Lent,
     },
 };
 
@@ -66,7 +67,7 @@ fn take_messages(core: &mut Core, app: &App, id: ConnId, mut input: &mut [u8]) -
     };
     let before = core.turn.heard.replace(id);
     let max_direct = holds::room_for_answers(core, id);
-    let messages_before = core.turn.messages;
+    let max_messages = core.turn.messages + core.limits.messages_at_once();
     let left = loop {
         let Some(connection) = core.find_mut(id) else { break 0 };
         if !connection.takes_messages() {
@@ -75,26 +76,35 @@ fn take_messages(core: &mut Core, app: &App, id: ConnId, mut input: &mut [u8]) -
         if connection.flags.held {
             break input.len();
         }
-        match connection.session.next(&mut input, &limits) {
-            Ok(None) => break 0,
-            Ok(Some(received)) => {
-                on_received(core, app, id, received);
-                // Each message is an event of its own to the hooks.
-                if core.has_due() {
-                    hooks::run_pending(core, app);
+        match connection.session.next_lent(&mut input, &limits) {
+            Ok(Some(message)) => {
+                if connection.state == State::Open {
+                    let dialect = connection.dialect;
+                    core.stats.messages_received += 1;
+                    commands::on_message(core, app, (id, dialect), incoming(message));
                 }
             }
+            Ok(None) => match connection.session.next(&mut input, &limits) {
+                Ok(None) => break 0,
+                Ok(Some(received)) => on_received(core, app, id, received),
+                Err(error) => {
+                    on_protocol_error(core, app, id, error);
+                    break 0;
+                }
+            },
             Err(error) => {
                 on_protocol_error(core, app, id, error);
                 break 0;
             }
         }
+        // Each message is an event of its own to the hooks.
+        if core.has_due() {
+            hooks::run_pending(core, app);
+        }
         core.turn.messages += 1;
         if core.direct.len() > max_direct {
             holds::hold(core, id, Cause::Answers);
-        } else if core.turn.messages - messages_before > core.limits.messages_at_once()
-            && !input.is_empty()
-        {
+        } else if core.turn.messages > max_messages && !input.is_empty() {
             holds::hold(core, id, Cause::Turn);
         }
     };
@@ -102,16 +112,25 @@ fn take_messages(core: &mut Core, app: &App, id: ConnId, mut input: &mut [u8]) -
     left
 }
 
+#[inline]
+fn incoming(message: Lent<'_>) -> Incoming<'_> {
+    match message {
+        Lent::Text(text) => Incoming::Text(text),
+        Lent::Binary(bytes) => Incoming::Binary(bytes),
+    }
+}
+
 /// Goes on with the next connection whose hold is over. Returns how many bytes of
 /// it were looked at, or `None` if there is no such connection.
 pub(crate) fn resume_next(core: &mut Core, app: &App) -> Option<usize> {
     let Resumed { id, message, mut input, at } = holds::next_resumed(core)?;
-    let is_open = |found: &Connection| found.state == State::Open;
     if let Some(message) = message
-        && core.find(id).is_some_and(is_open)
+        && let Some(connection) = core.find(id)
+        && connection.state == State::Open
     {
+        let dialect = connection.dialect;
         let before = core.turn.heard.replace(id);
-        commands::on_message(core, app, id, message.incoming());
+        commands::on_message(core, app, (id, dialect), message.incoming());
         core.turn.heard = before;
     }
     let left = take_messages(core, app, id, &mut input[at..]);
@@ -124,15 +143,16 @@ pub(crate) fn resume_next(core: &mut Core, app: &App) -> Option<usize> {
 }
 
 fn on_received(core: &mut Core, app: &App, id: ConnId, received: Received<'_>) {
-    let open = core.connections[id.slot()].state == State::Open;
+    let connection = &core.connections[id.slot()];
+    let (open, dialect) = (connection.state == State::Open, connection.dialect);
     match received {
         Received::Text(text) if open => {
             core.stats.messages_received += 1;
-            commands::on_message(core, app, id, Incoming::Text(text.as_str()));
+            commands::on_message(core, app, (id, dialect), Incoming::Text(text.as_str()));
         }
         Received::Binary(bytes) if open => {
             core.stats.messages_received += 1;
-            commands::on_message(core, app, id, Incoming::Binary(&bytes));
+            commands::on_message(core, app, (id, dialect), Incoming::Binary(&bytes));
         }
         Received::Ping(payload) if open => {
             core.control(id.slot(), Opcode::Pong, &payload);

@@ -216,6 +216,20 @@ impl Core {
         self.stats.direct_messages += 1;
     }
 
+    /// Sends one message to one connection as it is. Nothing follows a Close frame.
+    #[inline]
+    pub(crate) fn send_whole(&mut self, slot: u32, opcode: Opcode, payload: &[u8]) {
+        let own = self.turn.heard.is_some_and(|heard| heard.slot() == slot);
+        let connection = &mut self.connections[slot];
+        if connection.flags.close_queued {
+            return;
+        }
+        self.direct.write((connection, slot), self.flush.publications, own, |out| {
+            write_whole(out, opcode, payload);
+        });
+        self.stats.direct_messages += 1;
+    }
+
     /// Sends a control frame: in order while nothing waits, past all waiting
     /// data otherwise.
     pub(crate) fn control(&mut self, slot: u32, opcode: Opcode, payload: &[u8]) {

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use crate::{
     dialect::Encoding,
-    proto::frame::{self, Opcode},
+    proto::frame::{self, MAX_SERVER_HEADER, Opcode},
 };
 
 /// Appends one frame whose payload `encode` writes. Nothing is appended if it says
@@ -37,9 +37,15 @@ pub(crate) fn write_frame(out: &mut BytesMut, encode: impl FnOnce(&mut BytesMut)
 }
 
 /// Appends one whole frame.
+#[inline]
 pub(crate) fn write_whole(out: &mut BytesMut, opcode: Opcode, payload: &[u8]) {
     let header = frame::encode_header(opcode, true, payload.len() as u64);
-    out.reserve(header.len() + payload.len());
-    out.extend_from_slice(&header);
+    out.reserve(MAX_SERVER_HEADER + payload.len());
+    match *header {
+        // A copy of known length is one store.
+        [first, second] => out.extend_from_slice(&[first, second]),
+        [first, second, high, low] => out.extend_from_slice(&[first, second, high, low]),
+        _ => out.extend_from_slice(&header),
+    }
     out.extend_from_slice(payload);
 }

@@ -311,3 +311,62 @@ proptest! {
         prop_assert_eq!(pieces.error.map(|e| e.0), whole.error.map(|e| e.0));
     }
 }
+
+/// Reads `bytes` as a driver's read does: what is whole by the short way, the rest by
+/// the other.
+fn read_short_first(mut bytes: &mut [u8], limits: &MessageLimits) -> (Vec<Owned>, bool) {
+    let (mut received, mut session) = (Vec::new(), Session::new());
+    loop {
+        let before = bytes.len();
+        match session.next_lent(&mut bytes, limits) {
+            Ok(Some(Lent::Text(text))) => received.push(Owned::Text(text.to_owned())),
+            Ok(Some(Lent::Binary(data))) => received.push(Owned::Binary(data.to_vec())),
+            Err(_) => return (received, false),
+            Ok(None) => {
+                assert_eq!(bytes.len(), before, "what is not taken is left alone");
+                match session.next(&mut bytes, limits) {
+                    Ok(Some(message)) => {
+                        received.push(Owned::from(message));
+                        if matches!(received.last(), Some(Owned::Close(_))) {
+                            return (received, true);
+                        }
+                    }
+                    Ok(None) => return (received, true),
+                    Err(_) => return (received, false),
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_short_way_reads_what_the_other_reads(
+        frames in prop::collection::vec(
+            (any::<bool>(), 0u8..11, prop::collection::vec(any::<u8>(), 0..300), any::<[u8; 4]>()),
+            0..8,
+        ),
+        ascii in any::<bool>(),
+        spoiled in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+    ) {
+        let mut bytes = Vec::new();
+        for (fin, opcode, mut payload, mask) in frames {
+            let Some(opcode) = Opcode::from_nibble(opcode) else { continue };
+            if ascii {
+                payload.iter_mut().for_each(|byte| *byte &= 0x7F);
+            }
+            if opcode.is_control() {
+                payload.truncate(if opcode == Opcode::Close { 0 } else { 125 });
+            }
+            write_masked(&mut bytes, fin || opcode.is_control(), opcode, mask, &payload);
+        }
+        if let (Some((index, byte)), false) = (spoiled, bytes.is_empty()) {
+            let at = index.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let other = read(&bytes, &[bytes.len().max(1)], &LIMITS);
+        let (received, is_right) = read_short_first(&mut bytes, &LIMITS);
+        prop_assert_eq!(received, other.received);
+        prop_assert_eq!(is_right, other.error.is_none());
+    }
+}
