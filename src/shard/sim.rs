@@ -5,9 +5,11 @@
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use super::{
-    builder::{BuildError, Builder, Parts},
+    builder::Builder,
+    error::BuildError,
     handle::Handle,
     mailbox::Post,
+    parts::Parts,
     turn::{Clock, Shard, TurnLimits},
 };
 use crate::{

@@ -14,13 +14,13 @@ use tracing::{error, info, warn};
 
 use super::{
     adopt::{blocking, nonblocking},
-    builder::HttpHandOff,
     clock::SystemClock,
     driver_kind::DriverKind,
+    error::RunError,
     handle::Handle,
     mailbox::{Address, Mailbox, Post},
+    parts::HttpHandOff,
     query::mark_as_shard,
-    runtime::RunError,
     turn::{Clock, HandOff, Shard, TakeIn, TurnLimits},
 };
 use crate::{
@@ -157,8 +157,10 @@ fn drive<D: Driver>(
             return Ok(());
         }
         if now >= until {
-            let left = shard.engine.connection_count();
-            info!(left, "the drain's time is over; connections were cut off");
+            match shard.engine.connection_count() {
+                0 => {}
+                left => info!(left, "the drain's time is over; connections were cut off"),
+            }
             return Ok(());
         }
         shard.wake_by(Duration::from_millis(until - now));
