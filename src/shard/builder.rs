@@ -1,13 +1,21 @@
 //! What an embedding program says before the engine starts: where to listen, how
 //! many shards, which limits, and what to do with what comes in.
 
-use std::{fmt, net::TcpStream, sync::Arc, thread::available_parallelism};
+use std::{
+    fmt,
+    net::TcpStream,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread::available_parallelism,
+};
+
+use tracing::error;
 
 use super::{
     bind::bind,
     driver_kind::DriverKind,
     error::BuildError,
-    parts::{HttpHandOff, Parts},
+    parts::{HttpHandOff, Parts, PlainRequest},
     runtime::Engine,
 };
 use crate::{
@@ -191,11 +199,24 @@ impl Builder {
         self
     }
 
-    /// Hands connections whose request is no WebSocket handshake to `take`,
-    /// instead of answering 404 or 426.
-    pub fn hand_off_http(
+    /// Hands connections whose request is no WebSocket handshake to `take`, with the
+    /// bytes that were read of them, instead of answering 404 or 426. The sockets do
+    /// not block. `take` is called on a shard's thread and must not block either.
+    pub fn hand_off_http(self, take: impl Fn(TcpStream, Vec<u8>) + Send + Sync + 'static) -> Self {
+        self.hand_off_http_by_turn(move |requests| {
+            for PlainRequest { socket, read } in requests {
+                // Foreign code: its panic costs this connection, not the shard.
+                if catch_unwind(AssertUnwindSafe(|| take(socket, read))).is_err() {
+                    error!("the HTTP hand-off panicked; the connection is closed");
+                }
+            }
+        })
+    }
+
+    /// The same for all of one turn at once. `take` must not panic.
+    pub(crate) fn hand_off_http_by_turn(
         mut self,
-        take: impl Fn(TcpStream, Vec<u8>) + Send + Sync + 'static,
+        take: impl Fn(Vec<PlainRequest>) + Send + Sync + 'static,
     ) -> Self {
         self.app.hands_off_http = true;
         self.http = Some(Arc::new(take));

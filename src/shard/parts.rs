@@ -16,9 +16,18 @@ use crate::{
     engine::{App, Limits, Process},
 };
 
-/// Takes over a connection whose request is no WebSocket handshake, with the
-/// bytes that were read of it. Called on a shard's thread; must not block.
-pub type HttpHandOff = Arc<dyn Fn(TcpStream, Vec<u8>) + Send + Sync>;
+/// A connection whose request is no WebSocket handshake.
+#[derive(Debug)]
+pub(crate) struct PlainRequest {
+    /// It does not block.
+    pub(crate) socket: TcpStream,
+    /// What was read of it.
+    pub(crate) read: Vec<u8>,
+}
+
+/// Takes over all such connections of one turn. Called on a shard's thread, between
+/// two turns; must not block.
+pub(super) type HttpHandOff = Arc<dyn Fn(Vec<PlainRequest>) + Send + Sync>;
 
 /// The least that [`Limits::head_bytes`] may be: 256 bytes, a handshake of a client
 /// that sends no more than RFC 6455 section 4.1 asks for, with a path and a host of
