@@ -47,10 +47,12 @@
 pub mod batch;
 pub mod dialect;
 pub mod driver;
+#[cfg_attr(not(feature = "server"), expect(unused_imports, reason = "the HTTP side uses them"))]
 pub mod engine;
 pub mod id;
 pub mod proto;
 pub mod publication;
+#[cfg(feature = "server")]
 pub mod server;
 pub mod shard;
 

@@ -37,6 +37,7 @@ impl HealthCheck {
 
     /// For how long a shard should have turned and has not. A shard that has nothing
     /// to do is never late.
+    #[cfg(feature = "server")]
     pub(crate) fn overdue(&self, shard: usize) -> Duration {
         let now_ms = self.clock.now().since_start_ms;
         let pulse = self.process.pulses.get(shard);

@@ -34,6 +34,7 @@ pub use driver_kind::{DriverChoice, DriverKind};
 pub use error::{BuildError, RunError};
 pub use handle::{Handle, RoomInfo, SendError};
 pub use health::{Health, HealthCheck};
+#[cfg(feature = "server")]
 pub(crate) use parts::{PlainRequest, check_limits};
 pub use query::{Query, QueryError};
 pub use reply::{JoinError, Reply};

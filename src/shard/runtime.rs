@@ -84,6 +84,7 @@ impl Engine {
 
     /// The shards' listeners once more, in their order: for someone who accepts when a
     /// shard does not. They must be closed before a drain, or the port stays open.
+    #[cfg(feature = "server")]
     pub(crate) fn clone_listeners(&self) -> io::Result<Vec<TcpListener>> {
         self.listeners.iter().map(TcpListener::try_clone).collect()
     }
