@@ -30,7 +30,10 @@ impl Clock for VirtualClock {
 /// An engine in a simulated world.
 ///
 /// ```
-/// use shardcast::{Engine, driver::sim::Faults, shard::sim::World};
+/// use shardcast::{
+///     Engine,
+///     sim::{Faults, World},
+/// };
 ///
 /// let engine = Engine::builder().on_text(|conn, text| {
 ///     conn.send_text(text);
