@@ -13,6 +13,7 @@ use crate::{dialect::Refusal, id::ConnId};
 ///
 /// Any error type converts into [`HandlerError::Internal`] with `?`.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum HandlerError {
     /// The client asked for what is refused; it is told so in its dialect's words.
     Refused(Refusal<'static>),
@@ -60,6 +61,7 @@ pub type HandlerResult = Result<(), HandlerError>;
 
 /// Something went wrong that the embedding program may want to know.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Fault<'a> {
     /// A handler or hook returned an error.
     Failed {

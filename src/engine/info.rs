@@ -22,6 +22,7 @@ pub(crate) type Page = (Vec<ConnInfo>, Option<u32>);
 
 /// A connection as it was when it was asked for.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ConnInfo {
     /// Its identity within this process.
     pub id: ConnId,

@@ -18,6 +18,7 @@ use crate::{
 
 /// Everything that a server is told before it starts.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Settings {
     /// Where to listen: `address:port`.
     pub listen: String,

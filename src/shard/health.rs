@@ -13,6 +13,7 @@ const STALLED_AFTER: Duration = Duration::from_secs(1);
 
 /// How the engine is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Health {
     /// Open connections, as each shard counted them in its last turn.
     pub connections: u64,
