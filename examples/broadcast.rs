@@ -16,7 +16,7 @@ mod arguments;
 use std::error::Error;
 
 use clap::Parser;
-use shardcast::dialect::{Dialect, MESSAGE_EVENT, Payload};
+use shardcast::{Dialect, MESSAGE_EVENT, Payload};
 
 use arguments::{Arguments, shut_down_on_signal};
 

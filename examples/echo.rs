@@ -12,7 +12,7 @@ mod arguments;
 use std::error::Error;
 
 use clap::Parser;
-use shardcast::dialect::Dialect;
+use shardcast::Dialect;
 
 use arguments::{Arguments, shut_down_on_signal};
 

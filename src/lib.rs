@@ -42,29 +42,84 @@
 //! slow is closed, or loses messages by the rule of its [`SlowPolicy`].
 //!
 //! Handlers can be tested without sockets, threads or waiting in a simulated
-//! world whose network misbehaves by seed: [`shard::sim::World`].
+//! world whose network misbehaves by seed: [`sim::World`].
+//!
+//! # Features
+//!
+//! - `server` (default): the stand-alone server, [`server`], and its program. An
+//!   embedding program takes `default-features = false` and compiles the engine alone.
+//! - `jemalloc` (default): the allocator of the program, not of the library.
+//! - `internals`: the layers below as public modules, for this package's own tests,
+//!   benches and fuzz targets. Nothing in them is promised to stay.
 
-pub mod batch;
-pub mod dialect;
-pub mod driver;
-pub mod engine;
-pub mod id;
-pub mod proto;
-pub mod publication;
+#[cfg(feature = "server")]
 pub mod server;
+
+// The layers. Tests, benches and fuzz targets see them by the feature `internals`;
+// without it what only they use is no dead code.
+#[cfg(feature = "internals")]
+pub mod batch;
+#[cfg(feature = "internals")]
+pub mod dialect;
+#[cfg(feature = "internals")]
+pub mod driver;
+#[cfg(feature = "internals")]
+pub mod engine;
+#[cfg(feature = "internals")]
+pub mod id;
+#[cfg(feature = "internals")]
+pub mod proto;
+#[cfg(feature = "internals")]
+pub mod publication;
+#[cfg(feature = "internals")]
 pub mod shard;
 
-pub use dialect::{Dialect, MESSAGE_EVENT, Payload};
+#[cfg(not(feature = "internals"))]
+#[allow(dead_code, unreachable_pub, unused_imports, clippy::trivially_copy_pass_by_ref)]
+mod batch;
+#[cfg(not(feature = "internals"))]
+#[allow(dead_code, unreachable_pub, unused_imports, clippy::trivially_copy_pass_by_ref)]
+mod dialect;
+#[cfg(not(feature = "internals"))]
+#[allow(dead_code, unreachable_pub, unused_imports, clippy::trivially_copy_pass_by_ref)]
+mod driver;
+#[cfg(not(feature = "internals"))]
+#[allow(dead_code, unreachable_pub, unused_imports, clippy::trivially_copy_pass_by_ref)]
+mod engine;
+#[cfg(not(feature = "internals"))]
+#[allow(dead_code, unreachable_pub, unused_imports, clippy::trivially_copy_pass_by_ref)]
+mod id;
+#[cfg(not(feature = "internals"))]
+#[allow(dead_code, unreachable_pub, unused_imports, clippy::trivially_copy_pass_by_ref)]
+mod proto;
+#[cfg(not(feature = "internals"))]
+#[allow(dead_code, unreachable_pub, unused_imports, clippy::trivially_copy_pass_by_ref)]
+mod publication;
+#[cfg(not(feature = "internals"))]
+#[allow(dead_code, unreachable_pub, unused_imports, clippy::trivially_copy_pass_by_ref)]
+mod shard;
+
+pub use dialect::{Dialect, MESSAGE_EVENT, Payload, Refusal};
 pub use engine::{
     Conn, ConnInfo, Disconnect, Fault, HandlerError, HandlerResult, Limits, Message, SlowPolicy,
     Stats, To,
 };
-pub use id::{ClientId, ConnId};
-pub use publication::{Data, Publication};
+pub use id::{ClientId, ConnId, InvalidClientId};
+pub use publication::{Audience, Data, Form, Publication};
 pub use shard::{
     BuildError, Builder, DriverChoice, DriverKind, Engine, Handle, Health, HealthCheck, JoinError,
-    Query, QueryError, Reply, RoomInfo, RunError, Running, SendError,
+    Query, QueryError, Reply, RoomInfo, RunError, Running, SendError, default_shards,
 };
+
+/// A simulated world for tests of handlers: shards without sockets, threads or clocks,
+/// on a network that misbehaves by seed.
+pub mod sim {
+    pub use crate::{
+        driver::sim::{Faults, PeerId, Rng, ServerEnd, SimNet},
+        engine::Kept,
+        shard::sim::{EPOCH_MS, World},
+    };
+}
 
 /// The README's example, so that it cannot go stale.
 #[cfg(doctest)]

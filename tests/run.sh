@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs all tests, from unit tests to foreign clients. Installs what they need
-# besides the Rust toolchain: Node with npm, Python, make and a C compiler by apt (as
+# besides the Rust toolchain: Node with npm, Python and a C compiler by apt (as
 # root), the clients that the server is tried with into tests/.tools.
 #
 #     tests/run.sh [arguments for cargo test]
@@ -19,8 +19,6 @@ have() { command -v "$1" >/dev/null 2>&1; }
 install_packages() {
   local missing=()
   have cc || missing+=(gcc libc6-dev)
-  # The allocator of the binary is built with it.
-  have make || missing+=(make)
   have node || missing+=(nodejs)
   have npm || missing+=(npm)
   python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)

@@ -81,6 +81,7 @@ pub enum Command<'m> {
 /// What a server refuses, or finds wrong with what a client sent. Each dialect
 /// has its own error texts for these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Refusal<'a> {
     /// The message is not what the dialect's grammar allows.
     InvalidJson,

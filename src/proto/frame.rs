@@ -30,7 +30,7 @@ impl Opcode {
         self as u8 & 0x8 != 0
     }
 
-    const fn from_nibble(nibble: u8) -> Option<Self> {
+    pub(super) const fn from_nibble(nibble: u8) -> Option<Self> {
         Some(match nibble {
             0x0 => Self::Continuation,
             0x1 => Self::Text,

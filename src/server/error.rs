@@ -7,6 +7,7 @@ use crate::shard::{BuildError, RunError};
 
 /// Why the server did not start or did not end well.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum ServerError {
     /// The arguments ask for what cannot be: the caller's fault.
     Usage(String),
@@ -51,4 +52,13 @@ impl fmt::Display for ServerError {
     }
 }
 
-impl std::error::Error for ServerError {}
+impl std::error::Error for ServerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Usage(_) | Self::Descriptors { .. } => None,
+            Self::Build(error) => Some(error),
+            Self::Run(error) => Some(error),
+            Self::Control(error) => Some(error),
+        }
+    }
+}

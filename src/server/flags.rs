@@ -5,7 +5,7 @@ use clap::{
     Args, Parser, Subcommand,
     builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser},
 };
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 
 use super::units::{ByteSize, TimeSpan};
 use crate::{
@@ -89,7 +89,7 @@ pub(super) struct Serving {
     pub(super) path: String,
     /// What to log on stderr: error, warn, info, debug, trace or off, also by
     /// module, as in info,shardcast=debug
-    #[arg(long, value_name = "FILTER", default_value = "info")]
+    #[arg(long, value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     pub(super) log: Targets,
 }
 
@@ -184,6 +184,20 @@ fn limits() -> Limits {
 
 fn shards() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=Limits::SHARDS as u64)
+}
+
+/// A word without `=` is a level. To the parser of filters one that is none is the
+/// name of a module, and a slip of the finger would silence all others.
+fn log_filter(text: &str) -> Result<Targets, String> {
+    for part in text.split(',').map(str::trim) {
+        if part.is_empty() || (!part.contains('=') && part.parse::<LevelFilter>().is_err()) {
+            return Err(format!(
+                "'{part}' is neither a level (error, warn, info, debug, trace, off) nor a module \
+                 with one, such as shardcast=debug"
+            ));
+        }
+    }
+    text.parse().map_err(|error: ParseError| error.to_string())
 }
 
 fn driver() -> impl TypedValueParser<Value = DriverKind> {

@@ -8,10 +8,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 use super::places::{lock, share_of};
-use crate::engine::subnet;
+use crate::{engine::subnet, shard::PlainRequest};
 
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
     Content-Type: text/plain; charset=utf-8\r\nContent-Length: 26\r\n\r\n\
@@ -44,49 +44,57 @@ pub(super) struct HandedOff {
     pub(super) address: IpAddr,
 }
 
-/// How many sockets of each address are on their way.
-type Waiting = Arc<Mutex<HashMap<IpAddr, usize>>>;
-
 /// The way from the shards to the plane: one address cannot fill it.
 #[derive(Clone)]
-pub(super) struct HandOffs {
-    sender: mpsc::Sender<HandedOff>,
-    waiting: Waiting,
-    bounds: Bounds,
-}
+pub(super) struct HandOffs(Arc<Way>);
 
 /// Its end at the plane.
-pub(super) struct Arrivals {
-    receiver: mpsc::Receiver<HandedOff>,
-    waiting: Waiting,
+pub(super) struct Arrivals(Arc<Way>);
+
+struct Way {
+    bounds: Bounds,
+    underway: Mutex<Underway>,
+    arrived: Notify,
+}
+
+#[derive(Default)]
+struct Underway {
+    sockets: Vec<HandedOff>,
+    by_address: HashMap<IpAddr, usize>,
 }
 
 pub(super) fn hand_offs(bounds: Bounds) -> (HandOffs, Arrivals) {
-    let (sender, receiver) = mpsc::channel(bounds.hand_offs);
-    let waiting = Waiting::default();
-    (HandOffs { sender, waiting: Arc::clone(&waiting), bounds }, Arrivals { receiver, waiting })
+    let (underway, arrived) = (Mutex::default(), Notify::new());
+    let way = Arc::new(Way { bounds, underway, arrived });
+    (HandOffs(Arc::clone(&way)), Arrivals(way))
 }
 
 impl HandOffs {
-    /// Hands a socket over, or refuses it: a shard cannot wait.
-    pub(super) fn push(&self, socket: TcpStream, read: Vec<u8>) {
-        let prefix_bits = self.bounds.ipv6_prefix_bits;
-        let Some(handed_off) = HandedOff::new(socket, read, prefix_bits) else { return };
-        let address = handed_off.address;
-        let mut waiting = lock(&self.waiting);
-        let count = waiting.get(&address).copied().unwrap_or(0);
-        if count >= self.bounds.share_of(self.bounds.hand_offs) {
-            drop(waiting);
-            handed_off.refuse();
-            return;
-        }
-        match self.sender.try_send(handed_off) {
-            Ok(()) => {
-                waiting.insert(address, count + 1);
+    /// Hands the sockets of one turn over, or refuses them: a shard cannot wait. The
+    /// plane is woken once.
+    pub(super) fn push(&self, requests: Vec<PlainRequest>) {
+        let Bounds { hand_offs, ipv6_prefix_bits, .. } = self.0.bounds;
+        let share = self.0.bounds.share_of(hand_offs);
+        let with_addresses = requests
+            .into_iter()
+            .filter_map(|request| HandedOff::new(request.socket, request.read, ipv6_prefix_bits));
+        // The kernel is asked for the addresses before the plane is kept waiting.
+        let with_addresses: Vec<_> = with_addresses.collect();
+        let mut refused = Vec::new();
+        let mut underway = lock(&self.0.underway);
+        for handed_off in with_addresses {
+            let is_full = underway.sockets.len() >= hand_offs;
+            let count = underway.by_address.get(&handed_off.address).copied().unwrap_or(0);
+            if is_full || count >= share {
+                refused.push(handed_off);
+            } else {
+                underway.by_address.insert(handed_off.address, count + 1);
+                underway.sockets.push(handed_off);
             }
-            Err(mpsc::error::TrySendError::Full(back)) => back.refuse(),
-            Err(mpsc::error::TrySendError::Closed(_)) => {}
         }
+        drop(underway);
+        self.0.arrived.notify_one();
+        refused.into_iter().for_each(HandedOff::refuse);
     }
 }
 
@@ -104,23 +112,67 @@ impl HandedOff {
 }
 
 impl Arrivals {
-    /// The next socket; `None` when the shards have ended.
-    pub(super) async fn next(&mut self) -> Option<HandedOff> {
-        let handed_off = self.receiver.recv().await?;
-        let mut waiting = lock(&self.waiting);
-        if let Some(count) = waiting.get_mut(&handed_off.address) {
-            *count -= 1;
-            if *count == 0 {
-                waiting.remove(&handed_off.address);
+    /// Waits for sockets; gives all that are on their way.
+    pub(super) async fn next(&mut self) -> Vec<HandedOff> {
+        loop {
+            self.0.arrived.notified().await;
+            let underway = std::mem::take(&mut *lock(&self.0.underway));
+            if !underway.sockets.is_empty() {
+                return underway.sockets;
             }
         }
-        Some(handed_off)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::Read,
+        net::TcpListener,
+        pin::pin,
+        sync::atomic::{AtomicUsize, Ordering},
+        task::{Context, Poll, Wake, Waker},
+    };
+
     use super::*;
+
+    const BOUNDS: Bounds =
+        Bounds { connections: 100, hand_offs: 8, per_address: 5, ipv6_prefix_bits: 64 };
+
+    /// A client that sent nothing, and the request that a shard made of it.
+    fn request(listener: &TcpListener) -> (TcpStream, PlainRequest) {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = listener.accept().unwrap().0;
+        (client, PlainRequest { socket, read: Vec::new() })
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_sockets_of_a_turn_wake_the_plane_once_and_one_address_has_its_share() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (shard, mut plane) = hand_offs(BOUNDS);
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut context = Context::from_waker(&waker);
+        let mut next = pin!(plane.next());
+        assert!(next.as_mut().poll(&mut context).is_pending());
+        let (mut clients, requests): (Vec<_>, Vec<_>) = (0..5).map(|_| request(&listener)).unzip();
+        shard.push(requests);
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        let Poll::Ready(arrived) = next.as_mut().poll(&mut context) else { panic!("it waits") };
+        assert_eq!(arrived.len(), BOUNDS.share_of(8));
+        let mut answer = String::new();
+        clients.pop().unwrap().read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    }
 
     #[test]
     fn the_length_of_the_fixed_response_is_true() {

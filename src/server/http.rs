@@ -41,6 +41,7 @@ use super::{
     traffic::Traffic,
 };
 use crate::{
+    driver::listen::DEFAULT_UNSENT_LOW_WATER_BYTES,
     engine::Limits,
     shard::{Handle, HealthCheck},
 };
@@ -117,6 +118,8 @@ impl Plane {
 
     /// Serves a connection of which nothing was read.
     pub(super) fn serve_new(&self, socket: TcpStream) {
+        // It fails only for descriptors that are none.
+        let _ = socket.set_nonblocking(true);
         if let Some(new) = HandedOff::new(socket, Vec::new(), self.ipv6_prefix_bits) {
             self.serve(new);
         }
@@ -125,10 +128,8 @@ impl Plane {
     /// Serves one connection, if need be in the place of another.
     pub(super) fn serve(&self, handed_off: HandedOff) {
         let HandedOff { socket, read, address } = handed_off;
-        let unsent_before = SockRef::from(&socket).tcp_notsent_lowat().unwrap_or(0);
         let converted = SockRef::from(&socket)
             .set_tcp_notsent_lowat(UNSENT_BYTES)
-            .and_then(|()| socket.set_nonblocking(true))
             .and_then(|()| socket.try_into());
         let socket: tokio::net::TcpStream = match converted {
             Ok(socket) => socket,
@@ -150,7 +151,7 @@ impl Plane {
             let ended = converse(gate, service, traffic, phase).await;
             drop(place);
             let handed_back = ended.map_err(io::Error::other).and_then(|gate| match gate {
-                Some(gate) => hand_back(gate, unsent_before, &handle),
+                Some(gate) => hand_back(gate, &handle),
                 None => Ok(()),
             });
             if let Err(error) = handed_back {
@@ -218,9 +219,9 @@ async fn converse(
 }
 
 /// Gives a connection back to the shards, as it came: an upgrade is next on it.
-fn hand_back(gate: Gate<Socket>, unsent_bytes: u32, handle: &Handle) -> io::Result<()> {
+fn hand_back(gate: Gate<Socket>, handle: &Handle) -> io::Result<()> {
     let (socket, unread) = gate.into_parts();
     let socket = socket.into_std()?;
-    SockRef::from(&socket).set_tcp_notsent_lowat(unsent_bytes)?;
+    SockRef::from(&socket).set_tcp_notsent_lowat(DEFAULT_UNSENT_LOW_WATER_BYTES)?;
     handle.adopt(socket, unread).map_err(io::Error::other)
 }

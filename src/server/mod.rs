@@ -137,7 +137,7 @@ fn builder(settings: &Settings, shards: usize, limits: Limits, hand_offs: HandOf
             conn.send_binary(bytes);
             Ok(())
         })
-        .hand_off_http(move |socket, read| hand_offs.push(socket, read))
+        .hand_off_http_by_turn(move |requests| hand_offs.push(requests))
 }
 
 fn log_start(settings: &Settings, engine: &Engine, descriptors: usize, connections: usize) {
@@ -194,7 +194,7 @@ async fn control(
     let result = loop {
         tokio::select! {
             result = &mut ended => break result,
-            Some(handed_off) = arrivals.next() => plane.serve(handed_off),
+            handed_off = arrivals.next() => handed_off.into_iter().for_each(|one| plane.serve(one)),
             _ = looks.tick() => if let Some(standby) = &standby {
                 standby.accept(|socket| plane.serve_new(socket));
             },

@@ -10,10 +10,15 @@ use super::{
     ServerError, complaint,
     flags::{Flags, Instead},
 };
-use crate::{dialect::Dialect, engine::Limits, shard::DriverKind};
+use crate::{
+    dialect::Dialect,
+    engine::Limits,
+    shard::{DriverKind, check_limits},
+};
 
 /// Everything that a server is told before it starts.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Settings {
     /// Where to listen: `address:port`.
     pub listen: String,
@@ -96,7 +101,7 @@ impl Settings {
             drain_timeout: times.drain_timeout.0,
             ..Limits::default()
         };
-        limits.check().map_err(|why| ServerError::Usage(complaint::of_limits(&why)))?;
+        check_limits(&limits).map_err(|why| ServerError::Usage(complaint::of_limits(&why)))?;
         Ok(Self {
             listen: address(serving.listen)?,
             shards: serving.shards,
@@ -130,7 +135,9 @@ fn address(text: String) -> Result<String, ServerError> {
 fn path(text: String) -> Result<String, ServerError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let named = text.strip_prefix('/').is_some_and(|rest| {
-        rest.split('/').all(|segment| !segment.is_empty() && segment.bytes().all(plain))
+        // `.` and `..` are resolved before a client sends them.
+        rest.split('/')
+            .all(|segment| !matches!(segment, "" | "." | "..") && segment.bytes().all(plain))
     });
     if !named {
         return Err(ServerError::Usage(format!(
@@ -210,6 +217,20 @@ mod tests {
             },
         };
         assert_eq!(settings(&arguments), Ok(expected));
+    }
+
+    #[test]
+    fn a_log_filter_without_a_known_level_is_refused_and_not_taken_for_a_module() {
+        for (text, wrong) in [("debgu", "debgu"), ("info,shardcast", "shardcast"), ("", "")] {
+            let error = settings(&["--log", text]).unwrap_err();
+            assert!(error.starts_with("--log: "), "{error}");
+            assert!(error.contains(&format!("'{wrong}' is neither a level")), "{error}");
+        }
+        assert!(settings(&["--log", "shardcast=debgu"]).unwrap_err().starts_with("--log: "));
+        for text in ["debug", "WARN", "off", "info,shardcast=debug", "info, shardcast::shard=trace"]
+        {
+            assert!(settings(&["--log", text]).is_ok(), "{text}");
+        }
     }
 
     #[test]

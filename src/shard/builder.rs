@@ -2,53 +2,27 @@
 //! many shards, which limits, and what to do with what comes in.
 
 use std::{
-    fmt, io,
-    net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
+    fmt,
+    net::TcpStream,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread::available_parallelism,
 };
 
+use tracing::error;
+
 use super::{
+    bind::bind,
     driver_kind::DriverKind,
-    mailbox::{Mailbox, MailboxSender},
+    error::BuildError,
+    parts::{HttpHandOff, Parts, PlainRequest},
     runtime::Engine,
 };
 use crate::{
     dialect::Dialect,
-    driver::listen::{DEFAULT_BACKLOG, listen},
-    engine::{App, Conn, Disconnect, Fault, HandlerResult, Limits, Message, Process},
+    engine::{App, Conn, Disconnect, Fault, HandlerResult, Limits, Message},
     id::ConnId,
 };
-
-/// Why an engine could not be built.
-#[derive(Debug)]
-pub enum BuildError {
-    /// The address to listen on is not one.
-    Address(String, io::Error),
-    /// It cannot be listened on.
-    Listen(SocketAddr, io::Error),
-    /// The limits contradict each other, or the number of shards is out of range.
-    Settings(String),
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address, error) => write!(f, "'{address}' is no address: {error}"),
-            Self::Listen(address, error) if error.kind() == io::ErrorKind::AddrInUse => {
-                write!(f, "cannot listen on {address}: the port is in use")
-            }
-            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
-            Self::Settings(text) => f.write_str(text),
-        }
-    }
-}
-
-impl std::error::Error for BuildError {}
-
-/// Takes over a connection whose request is no WebSocket handshake, with the
-/// bytes that were read of it. Called on a shard's thread; must not block.
-pub type HttpHandOff = Arc<dyn Fn(TcpStream, Vec<u8>) + Send + Sync>;
 
 /// Settings and handlers of an engine; see [`Engine::builder`].
 #[must_use = "nothing runs before `build`"]
@@ -62,6 +36,14 @@ pub struct Builder {
     limits: Limits,
     app: App,
     http: Option<HttpHandOff>,
+}
+
+// Here, so that what runs knows nothing of how it is built.
+impl Engine {
+    /// An engine with default settings and no handlers.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
 }
 
 impl Default for Builder {
@@ -81,8 +63,8 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Where to listen: `address:port`; port 0 takes any free one. Default
-    /// `127.0.0.1:8080`.
+    /// Where to listen: `address:port`; port 0 takes any free one. Of a name with
+    /// several addresses, the first that this host has. Default `127.0.0.1:8080`.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen = address.into();
         self
@@ -115,8 +97,8 @@ impl Builder {
         self
     }
 
-    /// The path of WebSocket handshakes; `<path>/<dialect>` names a dialect.
-    /// Default `/ws`.
+    /// The path of WebSocket handshakes, which clients send as it stands here, without
+    /// escapes; `<path>/<dialect>` names a dialect. Default `/ws`.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
@@ -217,11 +199,24 @@ impl Builder {
         self
     }
 
-    /// Hands connections whose request is no WebSocket handshake to `take`,
-    /// instead of answering 404 or 426.
-    pub fn hand_off_http(
+    /// Hands connections whose request is no WebSocket handshake to `take`, with the
+    /// bytes that were read of them, instead of answering 404 or 426. The sockets do
+    /// not block. `take` is called on a shard's thread and must not block either.
+    pub fn hand_off_http(self, take: impl Fn(TcpStream, Vec<u8>) + Send + Sync + 'static) -> Self {
+        self.hand_off_http_by_turn(move |requests| {
+            for PlainRequest { socket, read } in requests {
+                // Foreign code: its panic costs this connection, not the shard.
+                if catch_unwind(AssertUnwindSafe(|| take(socket, read))).is_err() {
+                    error!("the HTTP hand-off panicked; the connection is closed");
+                }
+            }
+        })
+    }
+
+    /// The same for all of one turn at once. `take` must not panic.
+    pub(crate) fn hand_off_http_by_turn(
         mut self,
-        take: impl Fn(TcpStream, Vec<u8>) + Send + Sync + 'static,
+        take: impl Fn(Vec<PlainRequest>) + Send + Sync + 'static,
     ) -> Self {
         self.app.hands_off_http = true;
         self.http = Some(Arc::new(take));
@@ -244,23 +239,8 @@ impl Builder {
     /// Checks the settings and makes what does not depend on sockets.
     pub(super) fn into_parts(self) -> Result<Parts, BuildError> {
         let shards = self.shards.unwrap_or_else(default_shards);
-        if !(1..=Limits::SHARDS).contains(&shards) {
-            let most = Limits::SHARDS;
-            return Err(BuildError::Settings(format!("shards must be 1 to {most}, not {shards}")));
-        }
-        self.limits.check().map_err(BuildError::Settings)?;
-        let limit = self.limits.handle_window_bytes;
-        let mailboxes = (0..shards).map(|_| Mailbox::new(limit)).collect();
-        let process = Process::new(random_node(), self.limits, self.dialect, &self.path, shards);
-        Ok(Parts { process: Arc::new(process), app: Arc::new(self.app), mailboxes })
+        Parts::new(self.app, self.limits, self.dialect, &self.path, shards)
     }
-}
-
-/// An engine's shards before they have drivers.
-pub(super) struct Parts {
-    pub(super) process: Arc<Process>,
-    pub(super) app: Arc<App>,
-    pub(super) mailboxes: Vec<(Mailbox, MailboxSender)>,
 }
 
 impl fmt::Debug for Builder {
@@ -273,20 +253,4 @@ impl fmt::Debug for Builder {
 /// process may use, at most 64.
 pub fn default_shards() -> usize {
     available_parallelism().map_or(1, usize::from).min(Limits::SHARDS)
-}
-
-/// A number that differs from process to process.
-fn random_node() -> u64 {
-    use std::hash::BuildHasher;
-    std::hash::RandomState::new().hash_one(std::process::id())
-}
-
-fn bind(address: &str, shards: usize) -> Result<(SocketAddr, Vec<TcpListener>), BuildError> {
-    let bad = |error| BuildError::Address(address.to_owned(), error);
-    let mut addresses = address.to_socket_addrs().map_err(bad)?;
-    let wanted = addresses.next().ok_or_else(|| bad(io::ErrorKind::NotFound.into()))?;
-    let failed = |error| BuildError::Listen(wanted, error);
-    let listeners = listen(wanted, shards, DEFAULT_BACKLOG).map_err(failed)?;
-    let local = listeners.first().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-    Ok((local.local_addr().map_err(failed)?, listeners))
 }

@@ -28,6 +28,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which way the shards talk to the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DriverKind {
     /// What is best on this host, which is tried out before.
     #[default]

@@ -21,6 +21,7 @@ use crate::{
 
 /// Why something was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SendError {
     /// More is on its way to a shard than [`Limits::handle_window_bytes`] allows.
     /// Nobody got it; it may be sent again when some of that has been taken: see
@@ -49,6 +50,7 @@ impl std::error::Error for SendError {}
 
 /// A room and how many members it has, on all shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RoomInfo {
     /// Its name.
     pub name: Arc<str>,

@@ -13,6 +13,7 @@ const STALLED_AFTER: Duration = Duration::from_secs(1);
 
 /// How the engine is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Health {
     /// Open connections, as each shard counted them in its last turn.
     pub connections: u64,
@@ -37,6 +38,7 @@ impl HealthCheck {
 
     /// For how long a shard should have turned and has not. A shard that has nothing
     /// to do is never late.
+    #[cfg(feature = "server")]
     pub(crate) fn overdue(&self, shard: usize) -> Duration {
         let now_ms = self.clock.now().since_start_ms;
         let pulse = self.process.pulses.get(shard);

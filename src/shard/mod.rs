@@ -6,14 +6,17 @@
 //! how other threads reach the shards.
 
 mod adopt;
+mod bind;
 mod builder;
 mod clock;
 mod doorbell;
 mod driver_kind;
+mod error;
 mod handle;
 mod health;
 mod mailbox;
 mod outbox;
+mod parts;
 mod query;
 mod reply;
 mod runtime;
@@ -26,11 +29,14 @@ mod sync {
     pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
 }
 
-pub use builder::{BuildError, Builder, HttpHandOff, default_shards};
+pub use builder::{Builder, default_shards};
 pub use driver_kind::{DriverChoice, DriverKind};
+pub use error::{BuildError, RunError};
 pub use handle::{Handle, RoomInfo, SendError};
 pub use health::{Health, HealthCheck};
+#[cfg(feature = "server")]
+pub(crate) use parts::{PlainRequest, check_limits};
 pub use query::{Query, QueryError};
 pub use reply::{JoinError, Reply};
-pub use runtime::{Engine, RunError, Running};
+pub use runtime::{Engine, Running};
 pub use turn::Clock;

@@ -28,6 +28,7 @@ pub(crate) fn may_wait() -> Result<(), QueryError> {
 
 /// Why a question has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum QueryError {
     /// A shard has ended, or its mailbox is full.
     Unanswered,

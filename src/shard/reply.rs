@@ -14,6 +14,7 @@ use crate::{dialect::Refusal, engine::Joined};
 
 /// Why a join that was accepted did not make a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum JoinError {
     /// The connection was not open, or not any more.
     Gone,
@@ -33,7 +34,14 @@ impl fmt::Display for JoinError {
     }
 }
 
-impl std::error::Error for JoinError {}
+impl std::error::Error for JoinError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unknown(error) => Some(error),
+            Self::Gone | Self::Refused(_) => None,
+        }
+    }
+}
 
 impl From<QueryError> for JoinError {
     fn from(error: QueryError) -> Self {

@@ -9,40 +9,16 @@ use std::{
 };
 
 use super::{
-    builder::{Builder, HttpHandOff, Parts},
     clock::SystemClock,
     driver_kind::{DriverChoice, DriverKind},
+    error::RunError,
     handle::Handle,
     health::HealthCheck,
     mailbox::{Mailbox, MailboxSender},
+    parts::{HttpHandOff, Parts},
     start::ShardStart,
 };
 use crate::engine::{App, Process};
-
-/// Why an engine ended otherwise than by [`Handle::shutdown`].
-#[derive(Debug)]
-pub enum RunError {
-    /// A shard's thread or driver could not be set up.
-    Start(io::Error),
-    /// A shard's driver failed, or its thread panicked; the others were drained.
-    Shard {
-        /// Which.
-        shard: usize,
-        /// What happened.
-        message: String,
-    },
-}
-
-impl fmt::Display for RunError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Start(error) => write!(f, "a shard could not be started: {error}"),
-            Self::Shard { shard, message } => write!(f, "shard {shard} failed: {message}"),
-        }
-    }
-}
-
-impl std::error::Error for RunError {}
 
 /// A WebSocket engine that listens and is about to run.
 ///
@@ -77,11 +53,6 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine with default settings and no handlers.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     pub(super) fn new(
         parts: Parts,
         driver: DriverChoice,
@@ -113,6 +84,7 @@ impl Engine {
 
     /// The shards' listeners once more, in their order: for someone who accepts when a
     /// shard does not. They must be closed before a drain, or the port stays open.
+    #[cfg(feature = "server")]
     pub(crate) fn clone_listeners(&self) -> io::Result<Vec<TcpListener>> {
         self.listeners.iter().map(TcpListener::try_clone).collect()
     }

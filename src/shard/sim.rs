@@ -5,9 +5,11 @@
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use super::{
-    builder::{BuildError, Builder, Parts},
+    builder::Builder,
+    error::BuildError,
     handle::Handle,
     mailbox::MailboxSenders,
+    parts::Parts,
     turn::{Clock, Shard, TurnLimits},
 };
 use crate::{
@@ -28,7 +30,10 @@ impl Clock for VirtualClock {
 /// An engine in a simulated world.
 ///
 /// ```
-/// use shardcast::{Engine, driver::sim::Faults, shard::sim::World};
+/// use shardcast::{
+///     Engine,
+///     sim::{Faults, World},
+/// };
 ///
 /// let engine = Engine::builder().on_text(|conn, text| {
 ///     conn.send_text(text);

@@ -2,10 +2,12 @@
 //! once, here; everything behind it is generic.
 
 use std::{
+    cell::RefCell,
     io,
     net::{TcpListener, TcpStream},
     os::fd::OwnedFd,
     panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -14,13 +16,13 @@ use tracing::{error, info, warn};
 
 use super::{
     adopt::{blocking, nonblocking},
-    builder::HttpHandOff,
     clock::SystemClock,
     driver_kind::DriverKind,
+    error::RunError,
     handle::Handle,
     mailbox::{Mailbox, MailboxSender, MailboxSenders},
+    parts::{HttpHandOff, PlainRequest},
     query::mark_as_shard,
-    runtime::RunError,
     turn::{Clock, HandOff, Shard, TakeIn, TurnLimits},
 };
 use crate::{
@@ -79,7 +81,7 @@ impl ShardStart {
             .try_clone()
             .and_then(|listener| UringDriver::new(Some(listener), &self.uring));
         match driver {
-            Ok(driver) => self.run_on(driver, Box::new(blocking)),
+            Ok(driver) => self.run_on(driver, Box::new(blocking), true),
             Err(error) => {
                 warn!(shard = self.number, %error, "no io_uring for this shard: it runs on epoll");
                 self.run_on_epoll()
@@ -91,7 +93,7 @@ impl ShardStart {
         let listener = self.listener.try_clone();
         let settings = EpollSettings::default();
         match listener.and_then(|listener| EpollDriver::new(Some(listener), &settings)) {
-            Ok(driver) => self.run_on(driver, Box::new(nonblocking)),
+            Ok(driver) => self.run_on(driver, Box::new(nonblocking), false),
             Err(error) => {
                 let _ = self.ready.send(Err(io::Error::new(error.kind(), error.to_string())));
                 Err(RunError::Start(error))
@@ -99,7 +101,12 @@ impl ShardStart {
         }
     }
 
-    fn run_on<D: Driver>(self, driver: D, take_in: TakeIn<D::Socket>) -> Result<(), RunError>
+    fn run_on<D: Driver>(
+        self,
+        driver: D,
+        take_in: TakeIn<D::Socket>,
+        sockets_block: bool,
+    ) -> Result<(), RunError>
     where
         OwnedFd: From<D::Socket>,
     {
@@ -110,11 +117,20 @@ impl ShardStart {
         let turn = TurnLimits::of(limits);
         let drain_timeout = limits.drain_timeout;
         let engine = ShardEngine::new(self.number as u8, self.process, self.app, self.clock.now());
-        let hand_off = self.http.map(hand_off);
+        let plain = PlainRequests::default();
+        let hand_off = self.http.is_some().then(|| collect(Rc::clone(&plain), sockets_block));
         let mut shard = Shard::new(engine, driver, self.mailbox, senders, hand_off, turn);
         shard.take_in = Some(take_in);
         let _ = self.ready.send(Ok(()));
-        let ended = drive(&mut shard, &self.clock, drain_timeout);
+        let mut end_turn = || {
+            let requests = plain.take();
+            if let Some(http) = &self.http
+                && !requests.is_empty()
+            {
+                http(requests);
+            }
+        };
+        let ended = drive(&mut shard, &self.clock, drain_timeout, &mut end_turn);
         ended.map_err(|error| {
             error!(shard = self.number, %error, "the shard's driver failed");
             RunError::Shard { shard: self.number, message: error.to_string() }
@@ -122,19 +138,21 @@ impl ShardStart {
     }
 }
 
-/// Gives sockets to the embedding program as std's, which do not block.
-fn hand_off<S>(take: HttpHandOff) -> HandOff<S>
+/// The plain requests of the present turn.
+type PlainRequests = Rc<RefCell<Vec<PlainRequest>>>;
+
+/// Collects sockets as std's, which do not block.
+fn collect<S>(requests: PlainRequests, sockets_block: bool) -> HandOff<S>
 where
     OwnedFd: From<S>,
 {
-    Box::new(move |socket, bytes| {
+    Box::new(move |socket, read| {
         let socket = TcpStream::from(OwnedFd::from(socket));
-        // It fails only for descriptors that are none.
-        let _ = socket.set_nonblocking(true);
-        // Foreign code: its panic costs this connection, not the shard.
-        if catch_unwind(AssertUnwindSafe(|| take(socket, bytes))).is_err() {
-            error!("the HTTP hand-off panicked; the connection is closed");
+        if sockets_block {
+            // It fails only for descriptors that are none.
+            let _ = socket.set_nonblocking(true);
         }
+        requests.borrow_mut().push(PlainRequest { socket, read });
     })
 }
 
@@ -143,10 +161,12 @@ fn drive<D: Driver>(
     shard: &mut Shard<D>,
     clock: &impl Clock,
     drain_timeout: Duration,
+    end_turn: &mut impl FnMut(),
 ) -> io::Result<()> {
     let mut drain_until = None;
     loop {
         shard.turn(clock)?;
+        end_turn();
         if !shard.is_ending() {
             continue;
         }
@@ -157,8 +177,10 @@ fn drive<D: Driver>(
             return Ok(());
         }
         if now >= until {
-            let left = shard.engine.connection_count();
-            info!(left, "the drain's time is over; connections were cut off");
+            match shard.engine.connection_count() {
+                0 => {}
+                left => info!(left, "the drain's time is over; connections were cut off"),
+            }
             return Ok(());
         }
         shard.wake_by(Duration::from_millis(until - now));

@@ -147,6 +147,7 @@ impl Journal {
                 Fault::Panicked { what, message } => format!("{what} panicked: {message}"),
                 Fault::RoomHooksStopped => "room hooks stopped".to_owned(),
                 Fault::Protocol { code, .. } => format!("protocol {code}"),
+                other => format!("{other:?}"),
             });
         }
     }

@@ -200,3 +200,14 @@ fn a_connection_kept_for_http_does_not_hold_the_server() {
         assert_eq!(server.exit_status().code(), Some(0));
     });
 }
+
+#[test]
+fn a_drain_without_any_time_says_nothing_of_connections_that_there_are_not() {
+    on_every_driver(|bed| {
+        let mut server = bed.server(&["--drain-timeout", "0s"]);
+        server.signal(Signal::TERM);
+        assert_eq!(server.exit_status().code(), Some(0));
+        let log = server.log();
+        assert!(!log.contains("cut off"), "{log}");
+    });
+}

@@ -253,6 +253,7 @@ impl EpollDriver {
                 None
             }
             Outcome::Bytes(len) => {
+                tenant.is_new = false;
                 self.ready.count(len);
                 // A short read has emptied the socket; what comes later makes a
                 // new edge. Only an end that was already announced makes none.
@@ -281,7 +282,7 @@ fn list(tenant: &mut Tenant, ready: &mut ReadyList, urgent: &mut VecDeque<ConnId
     }
     if tenant.wants_read() && !tenant.marks.any(Marks::LISTED) {
         tenant.marks.set(Marks::LISTED);
-        ready.add(tenant.id);
+        ready.add(tenant.id, tenant.is_new);
     }
 }
 

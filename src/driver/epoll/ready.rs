@@ -1,6 +1,8 @@
 //! Who is read next. Connections of which the kernel has just told something and
 //! those that were read to the bound and may have more take turns, so a flood waits
-//! behind whoever has had nothing yet. Knows ids and counts; no sockets.
+//! behind whoever has had nothing yet. So do those of which nothing was read before:
+//! a burst of new connections, whose first bytes cost the most, waits behind those
+//! that are served. Knows ids and counts; no sockets.
 //!
 //! A turn goes in rounds. A round reads each listed connection once, however much
 //! it has; the next round reads those that have more. So the place of a connection
@@ -31,8 +33,10 @@ pub(super) struct ReadyList {
     unfinished: VecDeque<ConnId>,
     /// The same in the present round: for the next.
     later: VecDeque<ConnId>,
-    /// Whether an unfinished one comes next, if there is one.
-    unfinished_next: bool,
+    /// Never read.
+    new: VecDeque<ConnId>,
+    /// Which list was the last to have its turn.
+    last_list: usize,
     bounds: TurnBounds,
     /// What is left of the turn: of the round, of the rounds, of the bytes.
     left: TurnBounds,
@@ -41,17 +45,20 @@ pub(super) struct ReadyList {
 impl ReadyList {
     pub(super) fn new(bounds: TurnBounds) -> Self {
         let left = TurnBounds { ids: 0, rounds: 0, bytes: 0 };
-        let [fresh, unfinished, later] = [const { VecDeque::new() }; 3];
-        Self { fresh, unfinished, later, unfinished_next: true, bounds, left }
+        let [fresh, unfinished, later, new] = [const { VecDeque::new() }; 4];
+        Self { fresh, unfinished, later, new, last_list: 1, bounds, left }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.fresh.is_empty() && self.unfinished.is_empty() && self.later.is_empty()
+        self.fresh.is_empty()
+            && self.unfinished.is_empty()
+            && self.later.is_empty()
+            && self.new.is_empty()
     }
 
-    /// There may be something to read of `id`.
-    pub(super) fn add(&mut self, id: ConnId) {
-        self.fresh.push_back(id);
+    /// There may be something to read of `id`, for the first time if it `is_new`.
+    pub(super) fn add(&mut self, id: ConnId, is_new: bool) {
+        if is_new { self.new.push_back(id) } else { self.fresh.push_back(id) }
     }
 
     /// There may be more to read of `id`, which has been read.
@@ -77,15 +84,15 @@ impl ReadyList {
         if self.left.ids == 0 {
             self.left.rounds = self.left.rounds.checked_sub(1)?;
             self.unfinished.append(&mut self.later);
-            self.left.ids = self.bounds.ids.min(self.fresh.len() + self.unfinished.len());
+            let listed = self.fresh.len() + self.unfinished.len() + self.new.len();
+            self.left.ids = self.bounds.ids.min(listed);
         }
         self.left.ids = self.left.ids.checked_sub(1)?;
-        self.unfinished_next = !self.unfinished_next;
-        if self.unfinished_next {
-            self.unfinished.pop_front().or_else(|| self.fresh.pop_front())
-        } else {
-            self.fresh.pop_front().or_else(|| self.unfinished.pop_front())
-        }
+        let mut lists = [&mut self.new, &mut self.fresh, &mut self.unfinished];
+        (0..lists.len()).find_map(|_| {
+            self.last_list = (self.last_list + 1) % lists.len();
+            lists[self.last_list].pop_front()
+        })
     }
 }
 
@@ -106,8 +113,8 @@ mod tests {
         let mut list = list(100, 1, 1000);
         (0..10).for_each(|slot| list.put_back(id(slot)));
         for turn in 0..20 {
-            list.add(id(100 + turn));
-            list.add(id(200 + turn));
+            list.add(id(100 + turn), false);
+            list.add(id(200 + turn), false);
             list.begin_turn();
             let two = [list.next().unwrap(), list.next().unwrap()];
             assert!(two.contains(&id(100 + turn)) || turn > 0, "{two:?}");
@@ -118,9 +125,23 @@ mod tests {
     }
 
     #[test]
+    fn whoever_was_read_before_does_not_wait_behind_a_burst_of_new_connections() {
+        let mut list = list(100, 1, 1000);
+        (0..50).for_each(|slot| list.add(id(slot), true));
+        let mut new = 0..50;
+        for turn in 100..120 {
+            list.add(id(turn), false);
+            list.begin_turn();
+            let two = [list.next().unwrap(), list.next().unwrap()];
+            assert!(two.contains(&id(turn)), "{two:?}");
+            assert!(two.contains(&id(new.next().unwrap())), "{two:?}");
+        }
+    }
+
+    #[test]
     fn a_turn_reads_each_as_often_as_there_are_rounds() {
         let mut list = list(100, 3, 1000);
-        (0..4).for_each(|slot| list.add(id(slot)));
+        (0..4).for_each(|slot| list.add(id(slot), slot % 2 == 0));
         for _ in 0..5 {
             list.begin_turn();
             let mut reads = [0; 4];

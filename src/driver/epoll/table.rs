@@ -61,11 +61,13 @@ pub(super) struct Tenant {
     pub(super) marks: Marks,
     /// Why sending is no longer possible.
     pub(super) failure: Option<Gone>,
+    /// Nothing was read of it yet.
+    pub(super) is_new: bool,
 }
 
 impl Tenant {
     pub(super) fn new(id: ConnId, stream: TcpStream) -> Self {
-        Self { id, tail: None, stream, marks: Marks::default(), failure: None }
+        Self { id, tail: None, stream, marks: Marks::default(), failure: None, is_new: true }
     }
 
     /// Whether it is to be read: not while it is held.

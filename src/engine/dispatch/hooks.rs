@@ -26,6 +26,7 @@ use crate::{
 
 /// Something went wrong that the embedding program may want to know.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Fault<'a> {
     /// A handler or hook returned an error.
     Failed {

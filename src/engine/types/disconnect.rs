@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 /// A reason to end a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Disconnect {
     /// The server is shutting down: 1001. Come back, to another node.
     Shutdown,

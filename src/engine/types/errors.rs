@@ -8,6 +8,7 @@ use crate::dialect::Refusal;
 ///
 /// Any error type converts into [`HandlerError::Internal`] with `?`.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum HandlerError {
     /// The client asked for what is refused; it is told so in its dialect's words.
     Refused(Refusal<'static>),

@@ -11,6 +11,7 @@ use crate::{
 
 /// A connection as it was when it was asked for.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ConnInfo {
     /// Its identity within this process.
     pub id: ConnId,

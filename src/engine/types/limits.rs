@@ -9,6 +9,7 @@ use std::time::Duration;
 /// are sent to it, once [`Limits::queue_bytes`] is exceeded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum SlowPolicy {
     /// Close it with 1013 (try again later): it missed nothing until then, and
     /// it knows that it missed what follows.

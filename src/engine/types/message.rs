@@ -84,7 +84,7 @@ impl<'m> Message<'m> {
             // Nobody's `Deserialize` should parse another message, but one that
             // does gets scratch of its own.
             let Ok(mut scratch) = scratch.try_borrow_mut() else {
-                return serde_json::from_slice(bytes).map_err(|error| misfit(&error));
+                return parse_or_tell(bytes);
             };
             let (copy, buffers) = &mut *scratch;
             copy.clear();
@@ -93,13 +93,21 @@ impl<'m> Message<'m> {
             if copy.capacity() > KEPT_SCRATCH_BYTES {
                 *scratch = (Vec::new(), simd_json::Buffers::default());
             }
-            value.map_err(|error| misfit(&error))
+            // Its errors name its own states, and no place.
+            value.or_else(|_| parse_or_tell(bytes))
         })
     }
 }
 
-fn misfit(error: &dyn std::fmt::Display) -> HandlerError {
-    HandlerError::reply(format!("invalid data: {error}"))
+/// The data as a `T`, or a reply that says what does not fit in the words of `T`,
+/// without a place: the client knows its message, not the payload that was cut out.
+fn parse_or_tell<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, HandlerError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let text = error.to_string();
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let what = text.strip_suffix(&place).unwrap_or(&text);
+        HandlerError::reply(format!("invalid data: {what}"))
+    })
 }
 
 #[cfg(test)]
@@ -118,5 +126,18 @@ mod tests {
         assert_eq!(message.parse::<Numbers>().unwrap().n, [1, 2]);
         let error = message.parse::<Vec<u8>>().unwrap_err();
         assert!(error.to_string().starts_with("invalid data: "), "{error}");
+    }
+
+    #[test]
+    fn a_misfit_is_told_without_the_inner_life_of_the_parser() {
+        for (data, expected) in [
+            (r#"{"m":1}"#, "invalid data: missing field `n`"),
+            (r#"{"n":{}}"#, "invalid data: invalid type: map, expected a sequence"),
+            (r#"{"n":[1,-2]}"#, "invalid data: invalid value: integer `-2`, expected u32"),
+        ] {
+            let data = Some(Payload::Json(data));
+            let message = Message { event: "e", data, room: None, to: None };
+            assert_eq!(message.parse::<Numbers>().err().unwrap().to_string(), expected);
+        }
     }
 }

@@ -347,7 +347,7 @@ proptest! {
             0..8,
         ),
         ascii in any::<bool>(),
-        spoiled in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        spoiled in prop::option::of((any::<sample::Index>(), any::<u8>())),
     ) {
         let mut bytes = Vec::new();
         for (fin, opcode, mut payload, mask) in frames {

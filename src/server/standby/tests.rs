@@ -73,7 +73,7 @@ fn serve(driver: DriverKind, body: impl FnOnce(SocketAddr, &dyn Fn())) {
             conn.send_text(text);
             Ok(())
         })
-        .hand_off_http(move |socket, read| hand_offs.push(socket, read))
+        .hand_off_http_by_turn(move |requests| hand_offs.push(requests))
         .build()
         .unwrap();
     let address = engine.local_addr();
@@ -92,7 +92,9 @@ fn serve(driver: DriverKind, body: impl FnOnce(SocketAddr, &dyn Fn())) {
             loop {
                 tokio::select! {
                     _ = &mut ended => break,
-                    Some(arrived) = arrivals.next() => plane.serve(arrived),
+                    arrived = arrivals.next() => {
+                        arrived.into_iter().for_each(|one| plane.serve(one));
+                    }
                     _ = looks.tick() => standby.accept(|socket| plane.serve_new(socket)),
                 }
             }
