@@ -12,10 +12,8 @@ use std::{
 use serde_json::json;
 use shardcast::{Conn, Data, Disconnect, HandlerError, Limits};
 
-use super::{
-    bed::{Bed, Journal, on_shards},
-    ws::{Client, GUARD, wait_until},
-};
+use super::bed::{Bed, Journal, on_shards};
+use crate::support::{Client, GUARD, wait_until};
 
 #[test]
 fn the_connect_hook_is_called_once_for_each_upgrade_and_for_no_other_request() {
@@ -57,7 +55,7 @@ fn what_the_connect_hook_sends_comes_after_the_greeting() {
         })
     });
     let mut client = bed.client();
-    assert_eq!(client.hear("welcome")["data"], 1);
+    assert_eq!(client.hear_type("welcome")["data"], 1);
     assert_eq!(bed.handle.member_count("lobby"), 1);
 }
 
@@ -132,11 +130,11 @@ fn the_message_hook_sees_what_was_understood_before_it_is_done() {
     let mut client = bed.client();
     client.subscribe("r");
     client.send(r#"{"type":"publish","room":"r","data": [1, 2] }"#);
-    client.hear("message");
+    client.hear_type("message");
     client.send("{not json");
     assert_eq!(client.hear_error(), "invalid JSON format");
     client.send(r#"{"type":"mine","to":7,"data":null}"#);
-    client.hears_nothing();
+    client.expect_nothing_more();
     let expected = [
         r#"subscribe Some("r") None None 0"#,
         r#"publish Some("r") None Some("[1, 2]") 1"#,
@@ -168,7 +166,7 @@ fn a_message_hook_that_fails_stops_the_message_and_the_client_is_told() {
         assert_eq!(client.hear_error(), "not today");
         client.say(&json!({"type": "mine"}));
         assert_eq!(client.hear_error(), "not today");
-        client.hears_nothing();
+        client.expect_nothing_more();
         assert_eq!(bed.handle.member_count("r"), 0);
         assert_eq!(journal.lines(), ["message failed: not today"; 2]);
     });
@@ -216,7 +214,7 @@ fn join_and_leave_hooks_are_called_once_for_each_change_whoever_makes_it() {
         client.subscribe("by client");
         client.subscribe("by client");
         client.say(&json!({"type": "enter"}));
-        client.hears_nothing();
+        client.expect_nothing_more();
         let id = bed.id(&client);
         bed.handle.join(id, "by handle").unwrap();
         bed.handle.join(id, "by handle").unwrap();
@@ -224,7 +222,7 @@ fn join_and_leave_hooks_are_called_once_for_each_change_whoever_makes_it() {
         bed.handle.leave(id, "by handle").unwrap();
         journal.wait_for(4);
         client.say(&json!({"type": "exit"}));
-        client.hears_nothing();
+        client.expect_nothing_more();
         let expected = [
             "join by client",
             "join by handler",
@@ -279,8 +277,8 @@ fn those_who_stay_hear_what_the_disconnect_and_leave_hooks_publish() {
         }
         drop(goer);
         for client in &mut stay {
-            assert_eq!(client.hear("ended")["room"], "r");
-            assert_eq!(client.hear("left")["room"], "r");
+            assert_eq!(client.hear_type("ended")["room"], "r");
+            assert_eq!(client.hear_type("left")["room"], "r");
         }
     });
 }
@@ -308,7 +306,7 @@ fn reasons(shards: usize, end: impl FnOnce(&Bed, Client)) -> Vec<String> {
 #[test]
 fn the_disconnect_hook_is_called_once_and_told_the_reason() {
     on_shards(|shards| {
-        let by_peer = reasons(shards, |_, client| client.close(1000, "bye"));
+        let by_peer = reasons(shards, |_, client| client.close());
         assert_eq!(by_peer, [format!("{:?}", Disconnect::ByPeer { code: Some(1000) })]);
 
         let in_handler = reasons(shards, |_, mut client| {
@@ -390,7 +388,7 @@ fn a_leave_hook_that_joins_makes_no_member_of_a_connection_that_has_ended() {
     client.reset();
     let mut other = bed.client();
     wait_until("the room is empty", || bed.handle.member_count("r") == 0);
-    other.hears_nothing();
+    other.expect_nothing_more();
 }
 
 #[test]
@@ -406,8 +404,8 @@ fn hooks_that_join_and_leave_in_answer_to_each_other_come_to_an_end() {
     });
     let mut client = bed.client();
     client.subscribe("r");
-    client.hears_nothing();
-    bed.client().hears_nothing();
+    client.expect_nothing_more();
+    bed.client().expect_nothing_more();
 }
 
 /// Two moves, whatever rooms it is in: as an answer to each move that doubles them
@@ -440,14 +438,14 @@ fn hooks_that_branch_out_are_called_a_bounded_number_of_times_for_each_event() {
     });
     let mut client = bed.client();
     client.say(&json!({"type": "subscribe", "room": "r"}));
-    client.hear("subscribed");
-    client.hears_nothing();
+    client.hear_type("subscribed");
+    client.expect_nothing_more();
     let first = calls.swap(0, Ordering::Relaxed);
     let most = Limits::HOOKED_MOVES_PER_EVENT + 1;
     assert!((1000..=most).contains(&first), "{first} calls for one message");
     assert_eq!(journal.lines(), ["room hooks stopped"]);
     // The next event has its own: here the end of the connection.
-    client.close(1000, "");
+    client.close();
     bed.stop();
     assert!(calls.load(Ordering::Relaxed) <= most, "{calls:?} calls for one end");
 }
@@ -476,9 +474,9 @@ fn every_message_of_a_burst_is_told_to_hooks_that_come_to_an_end() {
         client.say(&json!({"type": "subscribe", "room": "r"}));
     }
     for _ in 0..ROUNDS {
-        client.hear("subscribed");
+        client.hear_type("subscribed");
     }
-    client.hears_nothing();
+    client.expect_nothing_more();
     assert_eq!(calls.load(Ordering::Relaxed), 2 * ROUNDS);
     assert!(journal.lines().is_empty(), "{:?}", journal.lines());
 }

@@ -1,6 +1,6 @@
-//! The server as a process of its own: started with flags on a port of the
-//! kernel's choice, killed when the test is over. Knows nothing of what is said
-//! to it.
+//! A program that listens, as a process of its own: the server or an example, started
+//! with flags on a port of the kernel's choice, killed when the test is over. Knows
+//! nothing of what is said to it.
 
 use std::{
     fs,
@@ -66,6 +66,11 @@ impl Server {
         self.address
     }
 
+    /// The next line that it prints.
+    pub(crate) fn next_line(&self) -> String {
+        self.output.recv_timeout(GUARD).expect("another line")
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("a server to signal");
@@ -126,7 +131,10 @@ impl Drop for Server {
 
 /// The server's program, with these flags.
 pub(crate) fn program(flags: &[&str]) -> Command {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_shardcast"));
+    let Some(path) = option_env!("CARGO_BIN_EXE_shardcast") else {
+        panic!("the server is not built: its feature is off");
+    };
+    let mut program = Command::new(path);
     program.args(flags);
     program
 }
