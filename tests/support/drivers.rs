@@ -1,8 +1,15 @@
-//! The drivers that every body is run on.
+//! The drivers that every body is run on. A body that is meant for `io_uring` never
+//! runs on epoll unnoticed: where the ring cannot be used it fails, unless whoever
+//! runs the tests has asked for a run without it.
+
+use std::{env, sync::Once};
 
 use shardcast::DriverKind;
 
-use super::Server;
+use super::{Server, not_tested};
+
+/// Set, to anything, for a run on a host without `io_uring`.
+const SKIP_URING: &str = "SHARDCAST_TESTS_SKIP_URING";
 
 /// What a server process is started with.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +35,12 @@ impl Bed {
 
 /// The drivers to test. The one place to add another.
 fn drivers() -> Vec<DriverKind> {
-    vec![DriverKind::Epoll, DriverKind::Uring]
+    static SAID: Once = Once::new();
+    if env::var_os(SKIP_URING).is_none() {
+        return vec![DriverKind::Epoll, DriverKind::Uring];
+    }
+    SAID.call_once(|| not_tested(&format!("io_uring, because {SKIP_URING} is set")));
+    vec![DriverKind::Epoll]
 }
 
 /// Runs `body` with a server of one shard and of two, on every driver.
@@ -47,7 +59,25 @@ pub(crate) fn on_every_driver_alone(body: impl Fn(Bed)) {
     }
 }
 
-/// The drivers for engines in the test's own process.
+/// The drivers for engines in the test's own process, each of which is what an engine
+/// that asks for it gets.
 pub(crate) fn engine_drivers() -> Vec<DriverKind> {
-    drivers()
+    let drivers = drivers();
+    for driver in &drivers {
+        let choice = driver.resolve();
+        assert_eq!(choice.kind(), *driver, "{}{HOW_TO_SKIP}", choice.why());
+    }
+    drivers
 }
+
+/// Requires that a server of `shards` shards, which holds so many rings, uses the
+/// driver that it was asked for on each of them.
+pub(crate) fn assert_as_asked(asked: &str, shards: usize, rings: usize) {
+    let expected = if asked == DriverKind::Uring.name() { shards } else { 0 };
+    assert_eq!(
+        rings, expected,
+        "the server was asked for {asked} on {shards} shards and holds {rings} rings{HOW_TO_SKIP}"
+    );
+}
+
+const HOW_TO_SKIP: &str = "; set SHARDCAST_TESTS_SKIP_URING to test without io_uring";
