@@ -19,6 +19,7 @@ mod http;
 mod interop;
 mod keep_alive;
 mod limits;
+mod memory;
 mod messages;
 mod mistakes;
 mod process;
