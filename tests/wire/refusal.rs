@@ -1,7 +1,9 @@
 //! Hosts that refuse `io_uring`: the server says so once, with the reason, and
 //! serves on epoll.
 
-use std::{collections::BTreeMap, env::consts::ARCH, process::Command, thread};
+use std::{
+    collections::BTreeMap, env::consts::ARCH, panic::catch_unwind, process::Command, thread,
+};
 
 use rustix::{
     io::Errno,
@@ -108,6 +110,14 @@ fn where_a_filter_refuses_io_uring_the_server_says_so_once_and_serves_on_epoll()
             });
         }
     }
+}
+
+#[test]
+fn where_a_filter_refuses_io_uring_no_test_for_it_passes() {
+    without_uring(Errno::PERM, || {
+        let started = catch_unwind(|| Server::start(&["--driver", "uring", "--shards", "2"]));
+        assert!(started.is_err(), "the server runs on epoll and nobody noticed");
+    });
 }
 
 #[test]
