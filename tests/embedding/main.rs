@@ -5,6 +5,7 @@ mod addressing;
 mod adoption;
 mod bed;
 mod encoding;
+mod endings;
 mod examples;
 mod handle;
 mod handlers;
