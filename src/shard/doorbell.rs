@@ -4,7 +4,7 @@
 //! The shard announces its sleep *before* it looks into the mailbox for the last
 //! time; a sender looks at the flag *after* it has put its mail in. With
 //! sequentially consistent order at least one of the two sees the other, so no
-//! mail is slept over. `tests/doorbell.rs` checks that in every interleaving.
+//! mail is slept over. `tests/offline/doorbell_model.rs` checks that in every interleaving.
 
 use super::sync::{AtomicBool, Ordering, fence};
 

@@ -5,10 +5,8 @@ use serde_json::{Value, json};
 use shardcast::{Builder, ConnId, Data, dialect::Payload};
 use tungstenite::Message;
 
-use super::{
-    bed::{Bed, on_shards},
-    ws::{Client, wait_until},
-};
+use super::bed::{Bed, on_shards};
+use crate::support::{Client, wait_until};
 
 /// Events that send as they are told to.
 fn senders(builder: Builder) -> Builder {
@@ -47,7 +45,7 @@ fn senders(builder: Builder) -> Builder {
 
 fn log_in(client: &mut Client, user: &str) {
     client.say(&json!({"type": "login", "data": user}));
-    client.hear("welcome");
+    client.hear_type("welcome");
 }
 
 /// A client on each shard, and two more wherever they come.
@@ -61,8 +59,8 @@ fn crowd(bed: &Bed) -> Vec<Client> {
 /// must not are asked last, when the shards of all others have delivered; there
 /// must be a receiver on each shard for that to mean something.
 fn only(clients: &mut [Client], receivers: &[usize], kind: &str) -> Vec<Value> {
-    let heard = receivers.iter().map(|receiver| clients[*receiver].hear(kind)).collect();
-    clients.iter_mut().for_each(Client::hears_nothing);
+    let heard = receivers.iter().map(|receiver| clients[*receiver].hear_type(kind)).collect();
+    clients.iter_mut().for_each(Client::expect_nothing_more);
     heard
 }
 
@@ -177,7 +175,7 @@ fn what_is_sent_to_a_connection_that_does_not_exist_goes_nowhere() {
             clients[0].say(&json!({"type": "one", "to": id.to_u64().to_string()}));
         }
         for client in clients.iter_mut().chain(&mut others) {
-            client.hears_nothing();
+            client.expect_nothing_more();
         }
     });
 }
@@ -193,7 +191,7 @@ fn a_shard_that_does_not_exist_has_no_connections() {
                 client.say(&json!({"type": "one", "to": id}));
             }
         }
-        client.hears_nothing();
+        client.expect_nothing_more();
     });
 }
 
@@ -218,7 +216,7 @@ fn a_receiver_gets_direct_sends_and_publications_in_the_order_of_the_calls() {
     let mut client = bed.client();
     client.say(&json!({"type": "go"}));
     for number in 0..50 {
-        assert_eq!(client.hear("n")["data"], number);
+        assert_eq!(client.hear_type("n")["data"], number);
     }
 }
 
@@ -242,9 +240,9 @@ fn members_of_two_dialects_get_the_same_publication_each_in_its_form() {
         for client in &mut envelopes {
             let text = client.text();
             assert!(text.contains(r#""type":"news","room":"r","data":{"a": 1.0}"#), "{text}");
-            assert_eq!(client.hear("news")["data"], "plain \"text\"");
-            assert!(client.hear("news").get("data").is_none());
-            assert_eq!(client.hear("news")["data"], "AP8=");
+            assert_eq!(client.hear_type("news")["data"], "plain \"text\"");
+            assert!(client.hear_type("news").get("data").is_none());
+            assert_eq!(client.hear_type("news")["data"], "AP8=");
         }
         for client in &mut raws {
             assert_eq!(client.receive(), Message::text(r#"{"a": 1.0}"#));

@@ -6,12 +6,10 @@ use std::{
     sync::mpsc::channel,
 };
 
-use shardcast::{Builder, Disconnect, DriverKind, Limits, SendError};
+use shardcast::{Builder, Disconnect, Limits, SendError};
 
-use super::{
-    bed::Bed,
-    ws::{GUARD, wait_until},
-};
+use super::bed::Bed;
+use crate::support::{GUARD, drivers::engine_drivers, wait_until};
 
 const HEAD: &[u8] = b"GET /ws/raw HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -28,7 +26,7 @@ fn echo(builder: Builder) -> Builder {
 }
 
 fn on_every_driver(body: impl Fn(&dyn Fn(Builder) -> Builder)) {
-    for driver in [DriverKind::Epoll, DriverKind::Uring] {
+    for driver in engine_drivers() {
         body(&|builder| echo(builder).driver(driver));
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use shardcast::{Builder, ConnId, Engine, Fault, Handle, Running, dialect::Dialect};
 
-use super::ws::{Client, GUARD};
+use crate::support::{Client, GUARD};
 
 /// A running engine. When it goes out of scope, after its clients, it is shut
 /// down and must end in order.
@@ -33,7 +33,7 @@ impl Bed {
     /// A client that was greeted.
     #[track_caller]
     pub(crate) fn client(&self) -> Client {
-        Client::pubsub(self.address)
+        Client::connect(self.address)
     }
 
     /// A client of the `raw` dialect.
@@ -63,7 +63,7 @@ impl Bed {
             }
         }
         for client in spare {
-            client.close(1000, "");
+            client.close();
         }
         clients.into_iter().map(|client| client.expect("a client on each shard")).collect()
     }

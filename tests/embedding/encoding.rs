@@ -4,7 +4,8 @@
 use serde_json::json;
 use shardcast::{Data, dialect::MESSAGE_EVENT, dialect::Payload};
 
-use super::{bed::Bed, ws::Client};
+use super::bed::Bed;
+use crate::support::Client;
 
 fn encoded(bed: &Bed) -> u64 {
     bed.handle.stats().wait().expect("an answer").frames_encoded

@@ -10,10 +10,8 @@ use shardcast::{
     ClientId, ConnId, Data, Engine, Handle, JoinError, Limits, dialect::Refusal, shard::SendError,
 };
 
-use super::{
-    bed::{Bed, Journal, join, on_shards, within_guard},
-    ws::{Client, wait_until},
-};
+use super::bed::{Bed, Journal, join, on_shards, within_guard};
+use crate::support::{Client, wait_until};
 
 fn number(number: u32) -> Data {
     Data::json(&number).expect("a number is JSON")
@@ -28,7 +26,7 @@ fn any_thread_publishes_broadcasts_and_sends() {
         for client in &mut clients {
             client.subscribe("r");
             client.say(&json!({"type": "login"}));
-            client.hears_nothing();
+            client.expect_nothing_more();
         }
         let ids: Vec<_> = clients.iter().map(|client| bed.id(client)).collect();
         let handle = bed.handle.clone();
@@ -41,14 +39,14 @@ fn any_thread_publishes_broadcasts_and_sends() {
         });
         sender.join().unwrap().unwrap();
         for client in &mut clients {
-            let published = client.hear("published");
+            let published = client.hear_type("published");
             assert_eq!((&published["room"], &published["data"]), (&json!("r"), &json!(1)));
             assert!(published.get("client_id").is_none(), "{published}");
-            assert_eq!(client.hear("keyed")["data"], 2);
-            assert_eq!(client.hear("broadcast")["data"], 3);
-            assert_eq!(client.hear("user")["data"], 4);
-            assert_eq!(client.hear("sent")["data"], 5);
-            client.hears_nothing();
+            assert_eq!(client.hear_type("keyed")["data"], 2);
+            assert_eq!(client.hear_type("broadcast")["data"], 3);
+            assert_eq!(client.hear_type("user")["data"], 4);
+            assert_eq!(client.hear_type("sent")["data"], 5);
+            client.expect_nothing_more();
         }
     });
 }
@@ -81,7 +79,7 @@ fn one_thread_publishes_in_order_and_many_lose_nothing() {
                 assert_eq!(message["data"], next[thread]);
                 next[thread] += 1;
             }
-            client.hears_nothing();
+            client.expect_nothing_more();
         }
     });
 }
@@ -116,7 +114,7 @@ fn what_a_handler_does_through_its_connection_and_a_handle_happens_in_that_order
                 let message: serde_json::Value = serde_json::from_str(&client.text()).unwrap();
                 assert_eq!(message["data"], expected, "{message}");
             }
-            client.hears_nothing();
+            client.expect_nothing_more();
         }
     });
 }
@@ -132,17 +130,17 @@ fn any_thread_makes_members_and_ends_connections() {
         wait_until("all are members", || bed.handle.member_count("r") == shards);
         bed.handle.publish("r", "in", Data::absent()).unwrap();
         for client in &mut clients {
-            client.hear("in");
+            client.hear_type("in");
             bed.handle.leave(bed.id(client), "r").unwrap();
         }
         wait_until("nobody is a member", || bed.handle.member_count("r") == 0);
         bed.handle.publish("r", "out", Data::absent()).unwrap();
         for client in &mut clients {
-            client.hears_nothing();
+            client.expect_nothing_more();
             let id = bed.id(client);
             bed.handle.send(id, "last words", Data::absent()).unwrap();
             bed.handle.close(id, 4321, "time to go").unwrap();
-            client.hear("last words");
+            client.hear_type("last words");
             assert_eq!(client.closed(), (4321, "time to go".to_owned()));
         }
     });
@@ -165,9 +163,9 @@ fn what_one_thread_does_through_a_handle_happens_in_that_order_on_every_shard() 
         }
         for (nth, client) in clients.iter_mut().enumerate() {
             for round in (0..ROUNDS).filter(|round| *round as usize % shards == nth) {
-                assert_eq!(client.hear("in")["data"], round);
+                assert_eq!(client.hear_type("in")["data"], round);
             }
-            client.hears_nothing();
+            client.expect_nothing_more();
         }
         assert_eq!(bed.handle.room_count(), 0);
     });
@@ -214,12 +212,12 @@ fn an_id_from_the_wire_leads_to_its_connection() {
         for client in &mut bed.client_on_each_shard() {
             client.subscribe("r");
             client.say(&json!({"type": "publish", "room": "r", "data": 1}));
-            let wire = client.hear("message")["client_id"].as_str().unwrap().to_owned();
+            let wire = client.hear_type("message")["client_id"].as_str().unwrap().to_owned();
             let id = bed.handle.conn_id(wire.parse().unwrap()).unwrap();
             bed.handle.send(id, "you", Data::absent()).unwrap();
-            client.hear("you");
+            client.hear_type("you");
             client.say(&json!({"type": "unsubscribe", "room": "r"}));
-            client.hear("unsubscribed");
+            client.hear_type("unsubscribed");
         }
     });
 }
@@ -252,7 +250,7 @@ fn an_identity_of_nobody_is_unknown_or_goes_nowhere() {
             bed.handle.close(stale, 1000, "").unwrap();
             assert_eq!(bed.handle.connection(stale).wait(), Ok(None));
         }
-        client.hears_nothing();
+        client.expect_nothing_more();
         assert_eq!(bed.handle.room_count(), 0);
     });
 }
@@ -283,7 +281,7 @@ fn a_handler_uses_the_handle_too() {
         let mut teller = bed.client();
         teller.say(&json!({"type": "tell all", "data": 9}));
         for client in clients.iter_mut().chain([&mut teller]) {
-            assert_eq!(client.hear("told")["data"], 9);
+            assert_eq!(client.hear_type("told")["data"], 9);
         }
         assert_eq!(teller.closed(), (4000, "thanks".to_owned()));
     });
@@ -299,8 +297,8 @@ fn the_handle_of_an_engine_that_does_not_run_yet_is_valid() {
     let running = engine.start().unwrap();
     assert_eq!(within_guard(move || question.wait()).unwrap().unwrap().mails_received, 4);
     // It begins after the broadcast.
-    let mut client = Client::pubsub(address);
-    client.hears_nothing();
+    let mut client = Client::connect(address);
+    client.expect_nothing_more();
     drop(client);
     handle.shutdown();
     join(running);
@@ -349,12 +347,12 @@ fn a_full_window_makes_the_caller_busy_and_never_wait() {
     let question = bed.handle.connections();
     assert!(within_guard(move || question.wait()).unwrap().is_err());
     release.send(()).unwrap();
-    client.hear("first");
+    client.hear_type("first");
     let handle = bed.handle.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     within_guard(move || runtime.block_on(handle.ready())).unwrap();
     bed.handle.broadcast("third", Data::absent()).unwrap();
-    client.hear("third");
+    client.hear_type("third");
 }
 
 #[test]
@@ -364,6 +362,6 @@ fn a_shutdown_waits_for_no_mailbox_and_gets_through_a_full_one() {
     let handle = bed.handle.clone();
     within_guard(move || handle.shutdown()).expect("it returns while the shard stands still");
     release.send(()).unwrap();
-    client.hear("first");
+    client.hear_type("first");
     assert_eq!(client.closed().0, 1001);
 }

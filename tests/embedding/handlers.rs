@@ -6,10 +6,8 @@ use serde_json::json;
 use shardcast::{ConnId, Data, HandlerError};
 use tungstenite::Message;
 
-use super::{
-    bed::{Bed, Journal, on_shards},
-    ws::wait_until,
-};
+use super::bed::{Bed, Journal, on_shards};
+use crate::support::wait_until;
 
 #[test]
 fn a_handler_takes_the_place_of_a_built_in_and_of_an_earlier_handler() {
@@ -27,11 +25,11 @@ fn a_handler_takes_the_place_of_a_built_in_and_of_an_earlier_handler() {
     });
     let mut client = bed.client();
     client.say(&json!({"type": "subscribe", "room": "r"}));
-    assert_eq!(client.hear("no")["data"], "r");
+    assert_eq!(client.hear_type("no")["data"], "r");
     assert_eq!(bed.handle.room_count(), 0);
     client.say(&json!({"type": "mine"}));
-    client.hear("the later");
-    client.hears_nothing();
+    client.hear_type("the later");
+    client.expect_nothing_more();
 }
 
 #[test]
@@ -42,7 +40,7 @@ fn an_event_without_a_handler_is_answered_by_an_error() {
     assert_eq!(client.hear_error(), "unknown message type");
     client.say(&json!({"data": 1}));
     assert_eq!(client.hear_error(), "unknown message type");
-    client.hears_nothing();
+    client.expect_nothing_more();
 }
 
 #[test]
@@ -57,12 +55,18 @@ fn a_handler_gets_the_message_as_the_client_wrote_it() {
     });
     let mut client = bed.client();
     client.send(r#"{"type":"mine","room":"r","to":"bob","data":{"n": 1e400}}"#);
-    assert_eq!(client.hear("about")["data"], json!({"event": "mine", "room": "r", "to": "bob"}));
+    assert_eq!(
+        client.hear_type("about")["data"],
+        json!({"event": "mine", "room": "r", "to": "bob"})
+    );
     let data = client.text();
     assert!(data.contains(r#""data":{"n": 1e400}"#), "{data}");
     client.send(r#"{"type":"mine"}"#);
-    assert_eq!(client.hear("about")["data"], json!({"event": "mine", "room": null, "to": null}));
-    assert!(client.hear("data").get("data").is_none());
+    assert_eq!(
+        client.hear_type("about")["data"],
+        json!({"event": "mine", "room": null, "to": null})
+    );
+    assert!(client.hear_type("data").get("data").is_none());
 }
 
 #[test]
@@ -87,7 +91,7 @@ fn an_error_of_a_handler_is_told_to_the_client_and_to_the_error_hook() {
         client.say(&json!({"type": event}));
         assert_eq!(client.hear_error(), words);
     }
-    client.hears_nothing();
+    client.expect_nothing_more();
     let expected = [
         "reply failed: sold out",
         "internal failed: invalid digit found in string",
@@ -119,16 +123,16 @@ fn data_is_read_as_a_type_and_what_does_not_fit_is_told() {
     });
     let mut client = bed.client();
     client.say(&json!({"type": "order", "data": {"item": "tea \u{1F375}", "count": 2}}));
-    assert_eq!(client.hear("ordered")["data"], "2 tea \u{1F375}");
+    assert_eq!(client.hear_type("ordered")["data"], "2 tea \u{1F375}");
     for data in [json!({"item": "tea", "count": -1}), json!({"item": "tea"}), json!(null)] {
         client.say(&json!({"type": "order", "data": data}));
         let words = client.hear_error();
         assert!(words.starts_with("invalid data: "), "{words}");
     }
     client.say(&json!({"type": "maybe", "data": 7}));
-    assert_eq!(client.hear("number")["data"], 7);
+    assert_eq!(client.hear_type("number")["data"], 7);
     client.say(&json!({"type": "maybe"}));
-    assert_eq!(client.hear("number")["data"], json!(null));
+    assert_eq!(client.hear_type("number")["data"], json!(null));
 }
 
 #[test]
@@ -208,9 +212,9 @@ fn user_and_metadata_last_as_long_as_the_connection() {
         one.say(&json!({"type": "login", "data": "alice"}));
         one.say(&json!({"type": "count"}));
         one.say(&json!({"type": "count"}));
-        one.hears_nothing();
+        one.expect_nothing_more();
         other.say(&json!({"type": "login", "data": ""}));
-        other.hear("error");
+        other.hear_type("error");
 
         let info = bed.handle.connection(bed.id(&one)).wait().unwrap().unwrap();
         assert_eq!(info.user.as_deref(), Some("alice"));
@@ -238,7 +242,7 @@ fn a_handler_that_closes_is_heard_out_and_hears_nothing_more() {
     // One write, so that the second is read with the first.
     client.send(r#"{"type":"quit","data":1}"#);
     client.send(r#"{"type":"quit","data":22}"#);
-    client.hear("before");
+    client.hear_type("before");
     assert_eq!(client.closed(), (4000, "as you wish".to_owned()));
     bed.stop();
     assert_eq!(journal.lines(), ["1"]);
@@ -264,7 +268,7 @@ fn a_handler_sees_its_own_effects_at_once() {
     });
     let mut client = bed.client();
     client.say(&json!({"type": "look"}));
-    client.hear("fine");
+    client.hear_type("fine");
 }
 
 #[test]
@@ -287,7 +291,7 @@ fn nothing_is_sent_to_a_connection_behind_its_close_frame() {
     other.say(&json!({"type": "bye"}));
     wait_until("it is closing", || bed.handle.connection(id).wait().unwrap().is_none());
     writer.say(&json!({"type": "write", "data": id.to_u64()}));
-    writer.hear("written");
+    writer.hear_type("written");
     // It has not read its Close frame, so its connection is still there.
     let mut stream = other.into_stream();
     stream.shutdown(std::net::Shutdown::Write).unwrap();

@@ -5,15 +5,13 @@ use std::{
     time::Duration,
 };
 
-use shardcast::{DriverKind, Engine};
+use shardcast::Engine;
 
-use super::ws::{Client, wait_until};
-
-const DRIVERS: [DriverKind; 2] = [DriverKind::Epoll, DriverKind::Uring];
+use crate::support::{Client, drivers::engine_drivers, wait_until};
 
 #[test]
 fn only_a_shard_that_hangs_in_a_handler_is_stalled_and_only_until_it_returns() {
-    for driver in DRIVERS {
+    for driver in engine_drivers() {
         let (entered, has_entered) = channel();
         let (go, may_go) = channel();
         let may_go = Mutex::new(may_go);

@@ -12,10 +12,8 @@ use std::{
 use serde_json::json;
 use shardcast::{Conn, Data, Disconnect, HandlerError, Limits};
 
-use super::{
-    bed::{Bed, Journal, on_shards},
-    ws::{Client, GUARD, wait_until},
-};
+use super::bed::{Bed, Journal, on_shards};
+use crate::support::GUARD;
 
 #[test]
 fn the_connect_hook_is_called_once_for_each_upgrade_and_for_no_other_request() {
@@ -57,7 +55,7 @@ fn what_the_connect_hook_sends_comes_after_the_greeting() {
         })
     });
     let mut client = bed.client();
-    assert_eq!(client.hear("welcome")["data"], 1);
+    assert_eq!(client.hear_type("welcome")["data"], 1);
     assert_eq!(bed.handle.member_count("lobby"), 1);
 }
 
@@ -132,11 +130,11 @@ fn the_message_hook_sees_what_was_understood_before_it_is_done() {
     let mut client = bed.client();
     client.subscribe("r");
     client.send(r#"{"type":"publish","room":"r","data": [1, 2] }"#);
-    client.hear("message");
+    client.hear_type("message");
     client.send("{not json");
     assert_eq!(client.hear_error(), "invalid JSON format");
     client.send(r#"{"type":"mine","to":7,"data":null}"#);
-    client.hears_nothing();
+    client.expect_nothing_more();
     let expected = [
         r#"subscribe Some("r") None None 0"#,
         r#"publish Some("r") None Some("[1, 2]") 1"#,
@@ -168,7 +166,7 @@ fn a_message_hook_that_fails_stops_the_message_and_the_client_is_told() {
         assert_eq!(client.hear_error(), "not today");
         client.say(&json!({"type": "mine"}));
         assert_eq!(client.hear_error(), "not today");
-        client.hears_nothing();
+        client.expect_nothing_more();
         assert_eq!(bed.handle.member_count("r"), 0);
         assert_eq!(journal.lines(), ["message failed: not today"; 2]);
     });
@@ -216,7 +214,7 @@ fn join_and_leave_hooks_are_called_once_for_each_change_whoever_makes_it() {
         client.subscribe("by client");
         client.subscribe("by client");
         client.say(&json!({"type": "enter"}));
-        client.hears_nothing();
+        client.expect_nothing_more();
         let id = bed.id(&client);
         bed.handle.join(id, "by handle").unwrap();
         bed.handle.join(id, "by handle").unwrap();
@@ -224,7 +222,7 @@ fn join_and_leave_hooks_are_called_once_for_each_change_whoever_makes_it() {
         bed.handle.leave(id, "by handle").unwrap();
         journal.wait_for(4);
         client.say(&json!({"type": "exit"}));
-        client.hears_nothing();
+        client.expect_nothing_more();
         let expected = [
             "join by client",
             "join by handler",
@@ -235,162 +233,6 @@ fn join_and_leave_hooks_are_called_once_for_each_change_whoever_makes_it() {
         ];
         assert_eq!(journal.lines(), expected);
     });
-}
-
-#[test]
-fn a_disconnect_ends_every_membership_after_the_disconnect_hook() {
-    on_shards(|shards| {
-        let journal = Journal::default();
-        let (leaves, ends) = (journal.clone(), journal.clone());
-        let bed = Bed::start(shards, |builder| {
-            builder
-                .on_connect(|conn| conn.set_user("alice"))
-                .on_disconnect(move |conn, _| {
-                    ends.note(format!("end of {:?} in {:?}", conn.user(), conn.rooms()));
-                })
-                .on_leave(move |conn, room| leaves.note(format!("{:?} {room}", conn.user())))
-        });
-        let mut client = bed.client();
-        client.subscribe("a");
-        client.subscribe("b");
-        client.reset();
-        let lines = journal.wait_for(3);
-        assert_eq!(lines[0], r#"end of Some("alice") in ["a", "b"]"#);
-        let mut rest = lines[1..].to_vec();
-        rest.sort();
-        assert_eq!(rest, [r#"Some("alice") a"#, r#"Some("alice") b"#]);
-        bed.stop();
-        assert_eq!(journal.lines().len(), 3);
-    });
-}
-
-#[test]
-fn those_who_stay_hear_what_the_disconnect_and_leave_hooks_publish() {
-    on_shards(|shards| {
-        let bed = Bed::start(shards, |builder| {
-            builder
-                .on_disconnect(|conn, _| conn.to("r").except_self().emit("ended", None))
-                .on_leave(|conn, room| conn.to(room).emit("left", None))
-        });
-        let mut stay = bed.client_on_each_shard();
-        let mut goer = bed.client();
-        for client in stay.iter_mut().chain([&mut goer]) {
-            client.subscribe("r");
-        }
-        drop(goer);
-        for client in &mut stay {
-            assert_eq!(client.hear("ended")["room"], "r");
-            assert_eq!(client.hear("left")["room"], "r");
-        }
-    });
-}
-
-/// What the disconnect hook is told when a connection ends by `end`.
-fn reasons(shards: usize, end: impl FnOnce(&Bed, Client)) -> Vec<String> {
-    let journal = Journal::default();
-    let note = journal.clone();
-    let bed = Bed::start(shards, |builder| {
-        builder
-            .on("close", |conn, _| {
-                conn.close(4001, "by handler");
-                // The first reason stands.
-                conn.close(4002, "again");
-                Ok(())
-            })
-            .on_disconnect(move |_, reason| note.note(format!("{reason:?}")))
-    });
-    let client = bed.client();
-    end(&bed, client);
-    bed.stop();
-    journal.lines()
-}
-
-#[test]
-fn the_disconnect_hook_is_called_once_and_told_the_reason() {
-    on_shards(|shards| {
-        let by_peer = reasons(shards, |_, client| client.close(1000, "bye"));
-        assert_eq!(by_peer, [format!("{:?}", Disconnect::ByPeer { code: Some(1000) })]);
-
-        let in_handler = reasons(shards, |_, mut client| {
-            client.say(&json!({"type": "close"}));
-            assert_eq!(client.closed(), (4001, "by handler".to_owned()));
-        });
-        let requested = Disconnect::Requested { code: 4001, reason: "by handler".into() };
-        assert_eq!(in_handler, [format!("{requested:?}")]);
-
-        let by_handle = reasons(shards, |bed, mut client| {
-            bed.handle.close(bed.id(&client), 4003, "by handle").unwrap();
-            bed.handle.close(bed.id(&client), 4004, "again").unwrap();
-            assert_eq!(client.closed(), (4003, "by handle".to_owned()));
-        });
-        let requested = Disconnect::Requested { code: 4003, reason: "by handle".into() };
-        assert_eq!(by_handle, [format!("{requested:?}")]);
-
-        let by_shutdown = reasons(shards, |bed, mut client| {
-            bed.handle.shutdown();
-            assert_eq!(client.closed(), (1001, "server is shutting down".to_owned()));
-        });
-        assert_eq!(by_shutdown, [format!("{:?}", Disconnect::Shutdown)]);
-    });
-}
-
-#[test]
-fn a_connection_that_just_breaks_is_lost() {
-    on_shards(|shards| {
-        let gone = |bed: &Bed| {
-            wait_until("the connection is gone", || {
-                bed.handle.connections().wait().expect("an answer").is_empty()
-            });
-        };
-        let lost = [format!("{:?}", Disconnect::Lost)];
-        let reset = reasons(shards, |bed, client| {
-            client.reset();
-            gone(bed);
-        });
-        assert_eq!(reset, lost);
-        let end_of_file = reasons(shards, |bed, client| {
-            drop(client.into_stream());
-            gone(bed);
-        });
-        assert_eq!(end_of_file, lost);
-    });
-}
-
-#[test]
-fn a_peer_that_breaks_the_protocol_is_a_fault_and_a_reason() {
-    let journal = Journal::default();
-    let ended = journal.clone();
-    let bed = Bed::start(1, |builder| {
-        builder
-            .on_error(journal.faults())
-            .on_disconnect(move |_, reason| ended.note(format!("{:?}", reason.code())))
-    });
-    let mut stream = bed.client().into_stream();
-    // A frame that is not masked (RFC 6455 section 5.1).
-    stream.write_all(&[0x81, 0x00]).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    assert_eq!(answer[0], 0x88);
-    assert_eq!(answer[2..4], 1002_u16.to_be_bytes());
-    drop(stream);
-    bed.stop();
-    assert_eq!(journal.lines(), ["protocol 1002", "Some(1002)"]);
-}
-
-#[test]
-fn a_leave_hook_that_joins_makes_no_member_of_a_connection_that_has_ended() {
-    let bed = Bed::start(1, |builder| {
-        builder.on_leave(|conn, room| {
-            // Refused or forgotten: both are well.
-            let _ = conn.join(room);
-        })
-    });
-    let mut client = bed.client();
-    client.subscribe("r");
-    client.reset();
-    let mut other = bed.client();
-    wait_until("the room is empty", || bed.handle.member_count("r") == 0);
-    other.hears_nothing();
 }
 
 #[test]
@@ -406,8 +248,8 @@ fn hooks_that_join_and_leave_in_answer_to_each_other_come_to_an_end() {
     });
     let mut client = bed.client();
     client.subscribe("r");
-    client.hears_nothing();
-    bed.client().hears_nothing();
+    client.expect_nothing_more();
+    bed.client().expect_nothing_more();
 }
 
 /// Two moves, whatever rooms it is in: as an answer to each move that doubles them
@@ -440,14 +282,14 @@ fn hooks_that_branch_out_are_called_a_bounded_number_of_times_for_each_event() {
     });
     let mut client = bed.client();
     client.say(&json!({"type": "subscribe", "room": "r"}));
-    client.hear("subscribed");
-    client.hears_nothing();
+    client.hear_type("subscribed");
+    client.expect_nothing_more();
     let first = calls.swap(0, Ordering::Relaxed);
     let most = Limits::HOOKED_MOVES_PER_EVENT + 1;
     assert!((1000..=most).contains(&first), "{first} calls for one message");
     assert_eq!(journal.lines(), ["room hooks stopped"]);
     // The next event has its own: here the end of the connection.
-    client.close(1000, "");
+    client.close();
     bed.stop();
     assert!(calls.load(Ordering::Relaxed) <= most, "{calls:?} calls for one end");
 }
@@ -476,53 +318,9 @@ fn every_message_of_a_burst_is_told_to_hooks_that_come_to_an_end() {
         client.say(&json!({"type": "subscribe", "room": "r"}));
     }
     for _ in 0..ROUNDS {
-        client.hear("subscribed");
+        client.hear_type("subscribed");
     }
-    client.hears_nothing();
+    client.expect_nothing_more();
     assert_eq!(calls.load(Ordering::Relaxed), 2 * ROUNDS);
     assert!(journal.lines().is_empty(), "{:?}", journal.lines());
-}
-
-#[test]
-fn a_join_is_told_before_the_end_of_its_connection() {
-    let journal = Journal::default();
-    let (joins, ends, leaves) = (journal.clone(), journal.clone(), journal.clone());
-    let bed = Bed::start(1, |builder| {
-        builder
-            .on("in and out", |conn, _| {
-                conn.join("r")?;
-                conn.close(1000, "");
-                Ok(())
-            })
-            .on_join(move |_, _| joins.note("join"))
-            .on_disconnect(move |_, _| ends.note("end"))
-            .on_leave(move |_, _| leaves.note("leave"))
-    });
-    let mut client = bed.client();
-    client.say(&json!({"type": "in and out"}));
-    client.closed();
-    assert_eq!(journal.wait_for(3), ["join", "end", "leave"]);
-}
-
-#[test]
-fn what_a_leave_hook_sends_to_a_connection_that_has_ended_does_not_follow_its_close_frame() {
-    let bed = Bed::start(1, |builder| {
-        builder
-            .on("bye", |conn, _| {
-                conn.close(1000, "");
-                Ok(())
-            })
-            .on_leave(|conn, _| {
-                conn.emit("late", None);
-                conn.send_text("late");
-            })
-    });
-    let mut client = bed.client();
-    client.subscribe("r");
-    client.say(&json!({"type": "bye"}));
-    let mut stream = client.into_stream();
-    stream.shutdown(Shutdown::Write).unwrap();
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
-    assert!(bytes.ends_with(&[0x88, 2, 3, 0xE8]), "{}", bytes.escape_ascii());
 }

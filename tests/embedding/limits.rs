@@ -5,10 +5,8 @@ use std::net::TcpListener;
 use serde_json::json;
 use shardcast::{BuildError, Data, Engine, Limits};
 
-use super::{
-    bed::{Bed, on_shards},
-    ws::{Client, wait_until},
-};
+use super::bed::{Bed, on_shards};
+use crate::support::{Client, wait_until};
 
 fn with(shards: usize, limits: Limits) -> Bed {
     Bed::start(shards, |builder| {
@@ -34,7 +32,7 @@ fn a_connection_is_in_so_many_rooms_and_no_more() {
         let mut client = bed.client();
         // Its user and everyone are not counted.
         client.say(&json!({"type": "login", "data": "alice"}));
-        client.hear("welcome");
+        client.hear_type("welcome");
         for room in ["a", "b", "c"] {
             client.subscribe(room);
         }
@@ -47,7 +45,7 @@ fn a_connection_is_in_so_many_rooms_and_no_more() {
         assert_eq!(bed.handle.member_count("d"), 0);
         client.subscribe("b");
         client.say(&json!({"type": "unsubscribe", "room": "b"}));
-        client.hear("unsubscribed");
+        client.hear_type("unsubscribed");
         assert_eq!(client.subscribe("d"), 1);
     });
 }
@@ -78,9 +76,9 @@ fn a_room_has_so_many_members_on_all_shards_together() {
         assert_eq!(bed.handle.members("r").wait().unwrap().len(), MOST);
         bed.handle.publish("r", "e", Data::absent()).unwrap();
         for client in &mut members {
-            client.hear("e");
+            client.hear_type("e");
         }
-        members.pop().unwrap().close(1000, "");
+        members.pop().unwrap().close();
         wait_until("there is room for one", || bed.handle.member_count("r") == MOST - 1);
         assert_eq!(refused[0].subscribe("r"), MOST as u64);
         refused[1].say(&json!({"type": "enter", "data": "r"}));
@@ -100,9 +98,9 @@ fn a_name_is_so_long_and_no_longer() {
     client.say(&json!({"type": "enter", "data": too_long}));
     assert_eq!(client.hear_error(), "room name is too long");
     client.say(&json!({"type": "login", "data": fits}));
-    client.hear("welcome");
+    client.hear_type("welcome");
     client.say(&json!({"type": "login", "data": too_long}));
-    client.hear("error");
+    client.hear_type("error");
     assert_eq!(bed.handle.room_count(), 1);
     let info = bed.handle.connection(bed.id(&client)).wait().unwrap().unwrap();
     assert_eq!(info.user.as_deref(), Some(fits));
@@ -129,11 +127,11 @@ fn the_server_has_so_many_connections_and_the_next_is_told() {
         assert_eq!(third.closed(), (1013, "server is at maximum capacity".to_owned()));
         let refused = bed.handle.stats().wait().unwrap().connections_refused;
         assert_eq!(refused, 1);
-        one.close(1000, "");
+        one.close();
         wait_until("a place is free", || {
             bed.handle.connections().wait().expect("an answer").len() == 1
         });
-        bed.client().hears_nothing();
+        bed.client().expect_nothing_more();
     });
 }
 
@@ -141,7 +139,7 @@ fn the_server_has_so_many_connections_and_the_next_is_told() {
 fn a_message_of_more_bytes_closes_with_1009() {
     let bed = with(1, Limits { message_bytes: 64, ..Limits::default() });
     let mut client = bed.client();
-    client.hears_nothing();
+    client.expect_nothing_more();
     client.send("x".repeat(65));
     assert_eq!(client.closed().0, 1009);
 }

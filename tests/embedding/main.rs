@@ -1,10 +1,12 @@
 //! The embedding API as a program uses it: engines in this process, with one
-//! shard and with more, and real sockets.
+//! shard and with more, and real sockets; and the examples as programs.
 
 mod addressing;
 mod adoption;
 mod bed;
 mod encoding;
+mod endings;
+mod examples;
 mod handle;
 mod handlers;
 mod health;
@@ -14,5 +16,5 @@ mod order;
 mod panics;
 mod query;
 mod shutdown;
-#[path = "../support/ws.rs"]
-mod ws;
+#[path = "../support/mod.rs"]
+mod support;

@@ -4,10 +4,8 @@
 use serde_json::json;
 use shardcast::{Builder, Conn, Disconnect, dialect::Dialect};
 
-use super::{
-    bed::{Bed, Journal},
-    ws::{Client, wait_until},
-};
+use super::bed::{Bed, Journal};
+use crate::support::{Client, wait_until};
 
 /// Starts an engine of one shard, so that all share what a panic might harm.
 fn start(journal: &Journal, configure: impl FnOnce(Builder) -> Builder) -> Bed {
@@ -44,7 +42,7 @@ fn in_a_handler() {
     client.say(&json!({"type": "boom", "data": "luck"}));
     closed_by_panic(&mut client);
     other.say(&json!({"type": "publish", "room": "r", "data": 1}));
-    other.hear("message");
+    other.hear_type("message");
     bed.client().subscribe("r");
     assert_eq!(panics(&bed), 1);
     assert_eq!(journal.lines()[..2], ["boom panicked: no luck", "end of \"\" Some(1011)"]);
@@ -79,7 +77,7 @@ fn in_the_connect_hook() {
     });
     let mut other = bed.client();
     closed_by_panic(&mut bed.raw());
-    other.hears_nothing();
+    other.expect_nothing_more();
     assert_eq!(panics(&bed), 1);
     assert_eq!(journal.lines(), ["connect panicked: not you", "end of \"\" Some(1011)"]);
 }
@@ -97,7 +95,7 @@ fn in_the_message_hook() {
     client.say(&json!({"type": "subscribe", "room": "r"}));
     closed_by_panic(&mut client);
     assert_eq!(bed.handle.member_count("r"), 0);
-    other.hears_nothing();
+    other.expect_nothing_more();
     assert_eq!(journal.lines(), ["message panicked: no rooms", "end of \"\" Some(1011)"]);
 }
 
@@ -110,10 +108,10 @@ fn in_the_join_hook() {
     let (mut client, mut other) = (bed.client(), bed.client());
     other.subscribe("q");
     client.say(&json!({"type": "subscribe", "room": "r"}));
-    client.hear("subscribed");
+    client.hear_type("subscribed");
     closed_by_panic(&mut client);
     wait_until("the room is empty", || bed.handle.member_count("r") == 0);
-    other.hears_nothing();
+    other.expect_nothing_more();
     let lines = journal.wait_for(2);
     assert!(lines[0].starts_with("join panicked: "), "{lines:?}");
     assert_eq!(lines[1], "end of \"\" Some(1011)");
@@ -127,16 +125,16 @@ fn in_the_leave_hook_of_an_unsubscribe_and_of_an_end() {
     client.subscribe("a");
     client.subscribe("b");
     client.say(&json!({"type": "unsubscribe", "room": "a"}));
-    client.hear("unsubscribed");
+    client.hear_type("unsubscribed");
     closed_by_panic(&mut client);
     assert_eq!(
         journal.wait_for(3),
         ["leave panicked: leaves a", "end of \"\" Some(1011)", "leave panicked: leaves b"]
     );
     other.subscribe("c");
-    other.close(1000, "");
+    other.close();
     assert_eq!(journal.wait_for(5)[3..], ["end of \"\" Some(1000)", "leave panicked: leaves c"]);
-    bed.client().hears_nothing();
+    bed.client().expect_nothing_more();
     assert_eq!(panics(&bed), 3);
 }
 
@@ -147,13 +145,13 @@ fn in_the_disconnect_hook() {
     let (mut client, mut other) = (bed.client(), bed.client());
     client.subscribe("r");
     // It is closed as it would have been.
-    client.close(1000, "");
+    client.close();
     assert_eq!(
         journal.wait_for(2),
         ["end of \"\" Some(1000)", "disconnect panicked: good riddance"]
     );
     assert_eq!(bed.handle.member_count("r"), 0);
-    other.hears_nothing();
+    other.expect_nothing_more();
 }
 
 #[test]
@@ -165,7 +163,7 @@ fn in_the_error_hook() {
     let mut client = bed.client();
     client.say(&json!({"type": "fail"}));
     assert_eq!(client.hear_error(), "room name is required");
-    client.hears_nothing();
+    client.expect_nothing_more();
 }
 
 #[test]
@@ -180,7 +178,7 @@ fn in_the_handlers_of_raw_messages() {
     let mut client = bed.raw();
     client.send(vec![1_u8]);
     closed_by_panic(&mut client);
-    bed.client().hears_nothing();
+    bed.client().expect_nothing_more();
     let faults: Vec<_> =
         journal.lines().into_iter().filter(|line| line.contains("panicked")).collect();
     assert_eq!(faults, ["text panicked: words", "binary panicked: [1]"]);

@@ -6,10 +6,8 @@ use std::sync::{Arc, OnceLock};
 use serde_json::json;
 use shardcast::{ConnInfo, Handle, Stats, dialect::Dialect, shard::QueryError};
 
-use super::{
-    bed::{Bed, Journal, on_shards, within_guard},
-    ws::{Client, wait_until},
-};
+use super::bed::{Bed, Journal, on_shards, within_guard};
+use crate::support::{Client, wait_until};
 
 fn ids(infos: &[ConnInfo]) -> Vec<String> {
     let mut ids: Vec<_> = infos.iter().map(|info| info.client_id.to_string()).collect();
@@ -99,7 +97,7 @@ fn the_counters_of_all_shards_are_added_up() {
         assert!(before.upgraded >= members && before.accepted == before.upgraded);
         clients[0].say(&json!({"type": "publish", "room": "r", "data": 1}));
         for client in &mut clients {
-            client.hear("message");
+            client.hear_type("message");
         }
         let after = bed.handle.stats().wait().unwrap();
         assert_eq!(after.messages_received - before.messages_received, 1);
@@ -168,7 +166,7 @@ fn waiting_in_a_handler_is_an_error_and_no_deadlock() {
         let mut client = bed.client();
         client.say(&json!({"type": "ask"}));
         assert_eq!(journal.wait_for(1), ["Err(OnShardThread)"]);
-        client.hears_nothing();
+        client.expect_nothing_more();
     });
 }
 
@@ -181,7 +179,7 @@ fn blocking_on_a_future_in_a_handler_is_an_error_and_no_deadlock() {
     let mut client = bed.client();
     client.say(&json!({"type": "ask"}));
     assert_eq!(journal.wait_for(1), ["Err(OnShardThread)"]);
-    client.hears_nothing();
+    client.expect_nothing_more();
 }
 
 #[test]
@@ -200,5 +198,5 @@ fn what_needs_no_shard_is_answered_in_a_handler_too() {
     let mut client = bed.client();
     client.subscribe("r");
     client.say(&json!({"type": "count"}));
-    assert_eq!(client.hear("counts")["data"], json!([1, 1, 1]));
+    assert_eq!(client.hear_type("counts")["data"], json!([1, 1, 1]));
 }

@@ -13,10 +13,8 @@ use shardcast::{
     shard::{Query, QueryError, SendError},
 };
 
-use super::{
-    bed::{Bed, on_shards, within_guard},
-    ws::{Client, wait_until},
-};
+use super::bed::{Bed, on_shards, within_guard};
+use crate::support::{Client, wait_until};
 
 const SHUTDOWN: (u16, &str) = (1001, "server is shutting down");
 
@@ -40,7 +38,7 @@ fn every_client_gets_what_waits_for_it_and_then_1001() {
         bed.handle.shutdown();
         for client in &mut clients {
             for number in 0..10 {
-                assert_eq!(client.hear("n")["data"], number);
+                assert_eq!(client.hear_type("n")["data"], number);
             }
             told(client);
         }
@@ -53,7 +51,7 @@ fn run_returns_when_it_is_told_to() {
     let engine = Engine::builder().listen("127.0.0.1:0").shards(2).pin(false).build().unwrap();
     let (handle, address) = (engine.handle(), engine.local_addr());
     let running = std::thread::spawn(move || engine.run());
-    let mut client = Client::pubsub(address);
+    let mut client = Client::connect(address);
     handle.shutdown();
     told(&mut client);
     within_guard(move || running.join()).unwrap().unwrap().unwrap();
@@ -112,7 +110,7 @@ fn a_shutdown_by_a_handler_while_handles_may_send_no_more_does_not_hang() {
     slot.set(bed.handle.clone()).expect("set once");
     let mut client = bed.client();
     client.say(&json!({"type": "stop"}));
-    client.hear("last");
+    client.hear_type("last");
     told(&mut client);
 }
 
@@ -170,7 +168,7 @@ fn after_the_end_everything_is_answered_and_nothing_hangs() {
         let mut client = bed.client();
         client.subscribe("r");
         let (handle, id, name) = (bed.handle.clone(), bed.id(&client), client.id());
-        client.close(1000, "");
+        client.close();
         bed.stop();
         assert_eq!(handle.send(id, "x", Data::absent()), Err(SendError::Ended));
         assert_eq!(handle.broadcast("x", Data::absent()), Err(SendError::Ended));
@@ -207,7 +205,7 @@ fn questions_that_are_on_their_way_at_the_end_are_answered_or_refused() {
         let client = bed.client();
         bed.handle.shutdown();
         let questions: Vec<_> = (0..100).map(|_| bed.handle.connections()).collect();
-        client.close(1000, "");
+        client.close();
         bed.stop();
         let wait = move || questions.into_iter().map(Query::wait).collect::<Vec<_>>();
         assert_eq!(within_guard(wait).map(|answers| answers.len()), Some(100));

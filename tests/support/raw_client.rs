@@ -4,47 +4,21 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
+    time::Duration,
 };
 
 use serde_json::Value;
-use shardcast::proto::frame::{Opcode, Role, decode, write_masked};
-use socket2::{Domain, Socket, Type};
+use shardcast::proto::frame::{Opcode, write_masked};
+use socket2::{Domain, SockRef, Socket, Type};
 
-use super::GUARD;
+use super::{Frame, GUARD, Received, Response};
 
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
-
-/// A frame from the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Frame {
-    pub(crate) fin: bool,
-    pub(crate) opcode: Opcode,
-    pub(crate) payload: Vec<u8>,
-}
-
-/// An HTTP response.
-#[derive(Debug)]
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    /// The status line and the header fields.
-    pub(crate) head: String,
-    pub(crate) body: String,
-}
-
-impl Response {
-    /// The value of the first header field of that name, in any case.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.head
-            .lines()
-            .filter_map(|line| line.split_once(": "))
-            .find_map(|(field, value)| field.eq_ignore_ascii_case(name).then_some(value))
-    }
-}
 
 /// One TCP connection and what was received of it but not yet looked at.
 pub(crate) struct RawClient {
     stream: TcpStream,
-    received: Vec<u8>,
+    received: Received,
     /// The stream ended by a reset.
     was_reset: bool,
 }
@@ -68,7 +42,7 @@ impl RawClient {
         stream.set_read_timeout(Some(GUARD)).expect("a time-out");
         stream.set_write_timeout(Some(GUARD)).expect("a time-out");
         stream.set_nodelay(true).expect("an option");
-        Self { stream, received: Vec::new(), was_reset: false }
+        Self { stream, received: Received::default(), was_reset: false }
     }
 
     /// Connects with the smallest receive buffer, so that what is not read soon
@@ -140,13 +114,18 @@ impl RawClient {
         self.stream.shutdown(Shutdown::Write).expect("an open connection");
     }
 
+    /// Ends by a reset.
+    pub(crate) fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("an option");
+    }
+
     /// Receives some more bytes; `None` at the end of the stream or at a reset.
     fn receive(&mut self) -> Option<()> {
         let mut buffer = [0; 16 * 1024];
         match self.stream.read(&mut buffer) {
             Ok(0) => None,
             Ok(count) => {
-                self.received.extend_from_slice(&buffer[..count]);
+                self.received.push(&buffer[..count]);
                 Some(())
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {
@@ -159,41 +138,19 @@ impl RawClient {
 
     /// Reads an HTTP response; one with status 101 has no body.
     pub(crate) fn read_response(&mut self) -> Response {
-        let end = loop {
-            if let Some(at) = self.received.windows(4).position(|end| end == b"\r\n\r\n") {
-                break at;
+        loop {
+            if let Some(response) = self.received.take_response() {
+                return response;
             }
             self.receive().expect("a whole response");
-        };
-        let mut rest = self.received.split_off(end + 4);
-        std::mem::swap(&mut rest, &mut self.received);
-        let head = String::from_utf8(rest).expect("text");
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let mut response =
-            Response { status: status.expect("a status"), head, body: String::new() };
-        if response.status == 101 {
-            return response;
         }
-        let length: usize =
-            response.header("content-length").expect("a length").parse().expect("a number");
-        while self.received.len() < length {
-            self.receive().expect("a whole body");
-        }
-        let body = self.received.drain(..length).collect();
-        response.body = String::from_utf8(body).expect("text");
-        response
     }
 
     /// Reads a frame; `None` at the end of the stream.
     pub(crate) fn next_frame(&mut self) -> Option<Frame> {
         loop {
-            if let Some((header, at)) = decode(&self.received, Role::Client).expect("a frame") {
-                let end = at + header.len as usize;
-                if self.received.len() >= end {
-                    let payload = self.received[at..end].to_vec();
-                    self.received.drain(..end);
-                    return Some(Frame { fin: header.fin, opcode: header.opcode, payload });
-                }
+            if let Some(frame) = self.received.take_frame() {
+                return Some(frame);
             }
             self.receive()?;
         }

@@ -1,6 +1,6 @@
-//! The server as a process of its own: started with flags on a port of the
-//! kernel's choice, killed when the test is over. Knows nothing of what is said
-//! to it.
+//! A program that listens, as a process of its own: the server or an example, started
+//! with flags on a port of the kernel's choice, killed when the test is over. Knows
+//! nothing of what is said to it.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{GUARD, RawClient, wait_until};
+use super::{GUARD, RawClient, drivers::assert_as_asked, wait_until};
 
 /// A running server. Dropping it kills it; if a test fails, its flags and its
 /// log are shown.
@@ -33,8 +33,25 @@ impl Server {
         Self::start_by(program, flags)
     }
 
-    /// The same, by the command that `program` makes of the flags.
+    /// The same, by the command that `program` makes of the flags. If they name a
+    /// driver, the server must use it.
+    #[track_caller]
     pub(crate) fn start_by(program: impl FnOnce(&[&str]) -> Command, flags: &[&str]) -> Self {
+        let server = Self::start_with_fallback(program, flags);
+        let value_of = |name| flags.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1]);
+        if let (Some(driver), Some(shards)) = (value_of("--driver"), value_of("--shards"))
+            && driver != "auto"
+        {
+            assert_as_asked(driver, shards.parse().expect("a number"), server.ring_count());
+        }
+        server
+    }
+
+    /// The same on whatever driver the server chooses to use.
+    pub(crate) fn start_with_fallback(
+        program: impl FnOnce(&[&str]) -> Command,
+        flags: &[&str],
+    ) -> Self {
         let flags = [&["--listen", "127.0.0.1:0"], flags].concat();
         let mut child = spawn(&mut program(&flags));
         let (lines, output) = channel();
@@ -64,6 +81,11 @@ impl Server {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The next line that it prints.
+    pub(crate) fn next_line(&self) -> String {
+        self.output.recv_timeout(GUARD).expect("another line")
     }
 
     /// Sends it a signal.
@@ -102,6 +124,16 @@ impl Server {
         wait_until(&format!("there are {count} clients"), || self.health()["clients"] == count);
     }
 
+    /// How many instances of `io_uring` it holds, as the kernel lists them: what its
+    /// shards run on, and not what they were told to run on.
+    fn ring_count(&self) -> usize {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        let targets = descriptors.expect("a running server").flatten();
+        // One that was closed meanwhile has no target.
+        let targets = targets.filter_map(|entry| fs::read_link(entry.path()).ok());
+        targets.filter(|target| target.as_os_str() == "anon_inode:[io_uring]").count()
+    }
+
     /// Bytes of memory that it holds now.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
@@ -126,7 +158,10 @@ impl Drop for Server {
 
 /// The server's program, with these flags.
 pub(crate) fn program(flags: &[&str]) -> Command {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_shardcast"));
+    let Some(path) = option_env!("CARGO_BIN_EXE_shardcast") else {
+        panic!("the server is not built: its feature is off");
+    };
+    let mut program = Command::new(path);
     program.args(flags);
     program
 }

@@ -9,11 +9,11 @@ use std::{
 
 use shardcast::{
     driver::sim::Rng,
-    proto::frame::{Opcode, Role, decode, write_masked},
+    proto::frame::{Opcode, write_masked},
 };
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::support::request;
+use crate::support::{Received, request};
 
 /// The longest message, in bytes.
 const LONGEST: usize = 200 << 10;
@@ -62,9 +62,9 @@ pub(crate) struct Talker {
     /// Bytes to be written, and how many of them have been.
     outgoing: Vec<u8>,
     written: usize,
-    /// Bytes that were read, and how many of them have been looked at.
-    incoming: Vec<u8>,
-    seen: usize,
+    incoming: Received,
+    /// What one read takes in.
+    piece: Vec<u8>,
     is_greeted: bool,
     expected: VecDeque<Message>,
     /// Bytes of those, and how many it lets become.
@@ -91,8 +91,8 @@ impl Talker {
             stream: socket.into(),
             outgoing: request("/ws/raw", "").into_bytes(),
             written: 0,
-            incoming: Vec::new(),
-            seen: 0,
+            incoming: Received::default(),
+            piece: vec![0; PIECE],
             is_greeted: false,
             expected: VecDeque::new(),
             underway: 0,
@@ -110,7 +110,7 @@ impl Talker {
 
     /// Whether nothing is underway.
     pub(crate) fn is_done(&self) -> bool {
-        self.expected.is_empty() && self.seen == self.incoming.len()
+        self.expected.is_empty() && self.incoming.len() == 0
     }
 
     /// Whether as much is underway as it allows.
@@ -183,52 +183,37 @@ impl Talker {
             self.pause = self.rng.below(most);
         }
         let piece = 1 + log_uniform(&mut self.rng, PIECE - 1);
-        let before = self.incoming.len();
-        self.incoming.resize(before + piece, 0);
-        let read = match self.stream.read(&mut self.incoming[before..]) {
+        let read = match self.stream.read(&mut self.piece[..piece]) {
             Ok(0) => panic!("the server has closed"),
             Ok(read) => read,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
             Err(error) => panic!("{error} while reading"),
         };
-        self.incoming.truncate(before + read);
-        if read == 0 {
-            return None;
-        }
-        let echoes = self.check(texts);
-        if self.seen > PIECE {
-            self.incoming.drain(..self.seen);
-            self.seen = 0;
-        }
-        Some(echoes)
+        self.incoming.push(&self.piece[..read]);
+        Some(self.check(texts))
     }
 
     /// Looks at what has arrived whole.
     fn check(&mut self, texts: &Texts) -> usize {
         if !self.is_greeted {
-            let end = self.incoming.windows(4).position(|end| end == b"\r\n\r\n");
-            let Some(end) = end else { return 0 };
-            assert!(self.incoming.starts_with(b"HTTP/1.1 101 "));
-            self.seen = end + 4;
+            let Some(response) = self.incoming.take_response() else { return 0 };
+            assert_eq!(response.status, 101, "{response:?}");
             self.is_greeted = true;
         }
         let mut echoes = 0;
-        loop {
-            let rest = &self.incoming[self.seen..];
-            let Some((header, at)) = decode(rest, Role::Client).expect("a frame") else { break };
-            let end = at + header.len as usize;
-            let Some(payload) = rest.get(at..end) else { break };
-            if header.opcode == Opcode::Ping {
-                let pong = payload.to_vec();
-                self.seen += end;
-                self.frame(true, Opcode::Pong, &pong);
+        while let Some(frame) = self.incoming.take_frame() {
+            if frame.opcode == Opcode::Ping {
+                self.frame(true, Opcode::Pong, &frame.payload);
                 continue;
             }
             let message = self.expected.pop_front().expect("no more than was sent");
-            assert!(header.fin && header.opcode == message.opcode, "{header:?} for {message:?}");
-            assert!(payload == texts.cut(message), "other bytes for {message:?}");
+            assert!(
+                frame.fin && frame.opcode == message.opcode,
+                "{:?} for {message:?}",
+                frame.opcode
+            );
+            assert!(frame.payload == texts.cut(message), "other bytes for {message:?}");
             self.underway -= message.len;
-            self.seen += end;
             echoes += 1;
         }
         echoes

@@ -2,7 +2,7 @@
 
 use tungstenite::Message;
 
-use crate::support::{Bed, RawClient, on_every_driver_alone, raw_client::Response, request, text};
+use crate::support::{Bed, RawClient, Response, on_every_driver_alone, request, text};
 
 /// What a fresh server answers to `bytes`; it must close afterwards.
 fn refusal(bed: Bed, flags: &[&str], bytes: &[u8]) -> Response {

@@ -52,7 +52,7 @@ fn talk_and_listen(mut client: Client, each: u64) {
         *expected += 1;
     }
     assert_eq!(next.len(), CLIENTS);
-    assert_eq!(next[&client.id], each);
+    assert_eq!(next[&client.id().to_string()], each);
     client.expect_nothing_more();
 }
 
@@ -128,7 +128,7 @@ fn a_broadcast_reaches_every_client_of_every_dialect_once() {
             assert_eq!(client.receive(), Message::text("open"));
         }
         clients[3].say(&json!({"type": "broadcast", "data": {"to": "all"}}));
-        let from = clients[3].id.clone();
+        let from = clients[3].id().to_string();
         for client in &mut clients {
             let message = client.hear();
             assert_eq!(message["data"], json!({"to": "all"}));
@@ -148,7 +148,7 @@ fn clients_have_different_ids_on_all_shards() {
     on_every_driver(|bed| {
         let server = bed.server(&[]);
         let clients = connect_all(&server);
-        let mut ids: Vec<_> = clients.iter().map(|client| &client.id).collect();
+        let mut ids: Vec<_> = clients.iter().map(|client| client.id().to_string()).collect();
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), CLIENTS);

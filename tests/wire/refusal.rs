@@ -1,7 +1,9 @@
 //! Hosts that refuse `io_uring`: the server says so once, with the reason, and
 //! serves on epoll.
 
-use std::{collections::BTreeMap, env::consts::ARCH, process::Command, thread};
+use std::{
+    collections::BTreeMap, env::consts::ARCH, panic::catch_unwind, process::Command, thread,
+};
 
 use rustix::{
     io::Errno,
@@ -12,7 +14,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use serde_json::json;
 use tungstenite::Message;
 
-use crate::support::{Client, Server, program, run_to_end};
+use crate::support::{Client, Server, not_tested, program, run_to_end};
 
 /// What a seccomp filter may make of the attempt, and a word of the reason that
 /// is to be given.
@@ -102,11 +104,20 @@ fn where_a_filter_refuses_io_uring_the_server_says_so_once_and_serves_on_epoll()
     for (answer, reason) in REFUSALS {
         for (driver, level) in [("uring", "WARN"), ("auto", "INFO")] {
             without_uring(answer, || {
-                let server = Server::start(&["--driver", driver, "--shards", "2"]);
+                let server =
+                    Server::start_with_fallback(program, &["--driver", driver, "--shards", "2"]);
                 assert_told_once(&serve_and_end(server), level, reason);
             });
         }
     }
+}
+
+#[test]
+fn where_a_filter_refuses_io_uring_no_test_for_it_passes() {
+    without_uring(Errno::PERM, || {
+        let started = catch_unwind(|| Server::start(&["--driver", "uring", "--shards", "2"]));
+        assert!(started.is_err(), "the server runs on epoll and nobody noticed");
+    });
 }
 
 #[test]
@@ -130,19 +141,19 @@ fn where_no_memory_may_be_locked_the_reason_is_told() {
         // Whoever has it locks what they like.
         let removed = remove_capability_from_bounding_set(CapabilitySet::IPC_LOCK);
         if geteuid().is_root() && removed.is_err() {
-            eprintln!("not tested: the privilege to lock memory cannot be given up: {removed:?}");
+            not_tested(&format!("the privilege to lock memory cannot be given up: {removed:?}"));
             return;
         }
         let output = run_to_end(&mut without_locked_memory(&["probe"]));
         if String::from_utf8_lossy(&output.stdout).contains("\nring: works\n") {
-            eprintln!("not tested: this kernel counts no ring as locked memory");
+            not_tested("this kernel counts no ring as locked memory");
             return;
         }
         let reason = "RLIMIT_MEMLOCK, 0 bytes";
         assert_probe_refused(&mut without_locked_memory(&["probe"]), reason);
         for (driver, level) in [("uring", "WARN"), ("auto", "INFO")] {
             let flags = ["--driver", driver, "--shards", "2"];
-            let server = Server::start_by(without_locked_memory, &flags);
+            let server = Server::start_with_fallback(without_locked_memory, &flags);
             assert_told_once(&serve_and_end(server), level, reason);
         }
     });
@@ -152,9 +163,6 @@ fn where_no_memory_may_be_locked_the_reason_is_told() {
 fn auto_logs_the_driver_that_the_probe_foretells() {
     let output = run_to_end(&mut program(&["probe"]));
     let text = String::from_utf8(output.stdout).expect("text");
-    if let Some(line) = text.lines().find(|line| line.starts_with("io_uring: not usable: ")) {
-        eprintln!("this host has no io_uring, so the drivers' tests did without: {line}");
-    }
     let choice = text.lines().find_map(|line| line.strip_prefix("auto would choose: "));
     let (driver, why) = choice.and_then(|line| line.split_once(", because ")).expect("a choice");
     let log = serve_and_end(Server::start(&["--driver", "auto", "--shards", "2"]));

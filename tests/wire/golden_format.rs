@@ -1,13 +1,11 @@
 //! That the golden conversations are well formed and their reader judges rightly.
 
-#[path = "support/golden.rs"]
-mod golden;
-
 use std::{fs, path::Path};
 
-use golden::{Action, Captures, Conversation, Pattern};
 use serde::de::IgnoredAny;
 use shardcast::dialect::Dialect;
+
+use crate::conversation::{Action, Captures, Conversation, Pattern};
 
 const UUID: &str = "01234567-89ab-8def-8123-456789abcdef";
 const OTHER_UUID: &str = "11234567-89ab-8def-8123-456789abcdef";

@@ -1,15 +1,14 @@
 //! Replays the golden conversations against the server: each with a fresh one,
 //! on every driver, with one shard and with two.
 
-#[path = "support/golden.rs"]
-mod conversation;
-mod support;
-
 use std::{collections::HashMap, fs, path::Path};
 
-use conversation::{Action, Captures, Conversation, Step};
-use support::{Bed, Client, on_every_driver};
 use tungstenite::Message;
+
+use crate::{
+    conversation::{Action, Captures, Conversation, Step},
+    support::{Bed, Client, on_every_driver},
+};
 
 /// Every file of a folder of `tests/golden`: its path and what it says.
 fn conversations(dialect: &str) -> Vec<(String, Conversation)> {

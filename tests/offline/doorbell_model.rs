@@ -8,7 +8,7 @@
 //! weakened to `AcqRel` and with each left out: loom finds a mail that is slept
 //! over in all four cases.
 
-#[path = "../src/shard/doorbell.rs"]
+#[path = "../../src/shard/doorbell.rs"]
 #[allow(dead_code, reason = "the same source as in the crate, under another memory model")]
 mod doorbell;
 

@@ -5,12 +5,11 @@ use std::time::Duration;
 use shardcast::{
     Engine, Limits,
     driver::sim::{Faults, PeerId},
-    proto::{
-        frame::{Opcode, Role, decode, write_masked},
-        handshake::head_end,
-    },
+    proto::frame::{Opcode, write_masked},
     shard::sim::World,
 };
+
+use crate::received::Received;
 
 fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -20,18 +19,14 @@ fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
 
 /// What has reached the peer since the last call.
 fn frames(world: &World, peer: PeerId) -> Vec<(Opcode, Vec<u8>)> {
+    let mut received = Received::default();
     let bytes = world.net().take(peer);
-    let mut at = head_end(&bytes, 0).unwrap_or(0);
-    let mut seen = Vec::new();
-    while let Some((header, len)) = decode(&bytes[at..], Role::Client).unwrap() {
-        let end = at + len + header.len as usize;
-        if end > bytes.len() {
-            break;
-        }
-        seen.push((header.opcode, bytes[at + len..end].to_vec()));
-        at = end;
+    received.push(&bytes);
+    if bytes.starts_with(b"HTTP/") {
+        received.take_response().expect("a whole response");
     }
-    seen
+    let frames = std::iter::from_fn(|| received.take_frame());
+    frames.map(|frame| (frame.opcode, frame.payload)).collect()
 }
 
 /// Whether a message holds `text`.

@@ -2,14 +2,12 @@
 //! the Python package `websockets`, and the browser client of the guide.
 //! `tests/run.sh` installs what they need.
 
-mod support;
-
 use std::{
     path::{Path, PathBuf},
     process::Command,
 };
 
-use support::{Bed, on_every_driver, run_to_end};
+use crate::support::{Bed, on_every_driver, run_to_end};
 
 fn tests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")

@@ -23,11 +23,11 @@ macro_rules! targets {
 }
 
 targets! {
-    deframe: "../fuzz/bodies/deframe.rs",
-    dialect: "../fuzz/bodies/dialect.rs",
-    engine: "../fuzz/bodies/engine.rs",
-    handshake: "../fuzz/bodies/handshake.rs",
-    session: "../fuzz/bodies/session.rs",
+    deframe: "../../fuzz/bodies/deframe.rs",
+    dialect: "../../fuzz/bodies/dialect.rs",
+    engine: "../../fuzz/bodies/engine.rs",
+    handshake: "../../fuzz/bodies/handshake.rs",
+    session: "../../fuzz/bodies/session.rs",
 }
 
 /// Mutations of each file: what a second of test time can pay.
