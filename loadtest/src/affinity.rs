@@ -13,6 +13,13 @@ pub(crate) fn cores() -> Vec<usize> {
     (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect()
 }
 
+/// The cores that process `pid` may use, as the kernel lists them.
+pub(crate) fn cores_of(pid: u32) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    Some(line.trim().to_owned())
+}
+
 /// Keeps the calling thread, and what it starts, on `cores`.
 pub(crate) fn run_on(cores: &[usize]) -> Result<()> {
     let mut set = CpuSet::new();

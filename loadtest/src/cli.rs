@@ -84,8 +84,9 @@ pub(crate) struct Contest {
     pub(crate) pairs: u8,
 
     /// Servers, of: limit, shardcast-DRIVER, tokio-tungstenite, fastwebsockets,
-    /// tokio-uring, and the external ones [default: all]
-    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    /// tokio-uring, the external ones, and any that runs already, as
+    /// NAME=URL@PID [default: all but those that run]
+    #[arg(long, value_delimiter = ',', value_name = "NAME[=URL@PID]")]
     pub(crate) servers: Vec<String>,
 
     /// The server to which all are compared [default: limit, if it takes part]
@@ -189,6 +190,10 @@ pub(crate) struct Settings {
     /// Write all results with plots to this file, one page without links
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+
+    /// Write all results with plots to this file, one picture
+    #[arg(long, value_name = "FILE")]
+    pub(crate) png: Option<PathBuf>,
 
     /// What must be reached, as in `p99_us<1000`, `rate>=50000` or
     /// `fanout.last.p99_ms<5`; may be repeated, names are those of --json

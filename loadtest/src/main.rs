@@ -13,10 +13,13 @@ mod client;
 mod clock;
 mod compare;
 mod comparison;
+mod entrant;
 mod ledger;
 mod limits;
 mod measure;
+mod outcome;
 mod progress;
+mod provenance;
 mod references;
 mod report;
 mod require;
@@ -25,6 +28,7 @@ mod scenarios;
 mod server_command;
 mod server_process;
 mod share;
+mod staleness;
 mod stamp;
 mod summary;
 mod workforce;
@@ -33,7 +37,9 @@ use anyhow::Result;
 use clap::Parser;
 use cli::{Command, CommandLine, Scenario, Settings};
 use comparison::Comparison;
-use report::Outcome;
+use entrant::{Entrant, Running};
+use outcome::Outcome;
+use provenance::Provenance;
 use scenarios::Plan;
 use server_command::ServerCommand;
 use std::env;
@@ -102,9 +108,13 @@ fn tour(
 ) -> Result<()> {
     for scenario in scenarios {
         let driver = settings.driver.as_deref();
-        let own = || ServerCommand::shardcast(settings, *scenario, driver);
-        let command = settings.url.is_none().then(own).transpose()?;
-        let outcome = run::run(settings, *scenario, command.as_ref(), cores)?;
+        let entrant = match &settings.url {
+            None => Entrant::Fresh(ServerCommand::shardcast(settings, *scenario, driver)?),
+            Some(url) => {
+                Entrant::Running(Running { name: url.clone(), url: url.clone(), pid: settings.pid })
+            }
+        };
+        let outcome = run::run(settings, *scenario, &entrant, cores)?;
         print!("{outcome}");
         outcomes.push(outcome);
     }
@@ -122,11 +132,15 @@ fn conclude(
     for missed in require::enforce(&settings.require, &mut outcomes) {
         println!("  VIOLATION: {missed}");
     }
+    let provenance = Provenance::here(cores);
     if let Some(path) = &settings.json {
-        report::write_json(path, cores, &outcomes, comparison)?;
+        report::write_json(path, &provenance, &outcomes, comparison)?;
     }
     if let Some(path) = &settings.html {
-        report::write_html(path, cores, &outcomes, comparison)?;
+        report::write_html(path, &provenance, &outcomes, comparison)?;
+    }
+    if let Some(path) = &settings.png {
+        report::write_png(path, &provenance, &outcomes, comparison)?;
     }
     Ok(outcomes.iter().all(Outcome::is_clean))
 }

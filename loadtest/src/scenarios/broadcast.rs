@@ -6,8 +6,8 @@ use crate::client::opening::{Until, open_all};
 use crate::client::{Loss, Message, Swarm, Traffic, pubsub};
 use crate::clock::{nanoseconds, now_ns};
 use crate::measure::{Latency, Losses, Window};
+use crate::outcome::{Outcome, Unit};
 use crate::progress;
-use crate::report::{Outcome, Unit};
 use crate::share::Series;
 use anyhow::Result;
 

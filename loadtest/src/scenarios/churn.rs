@@ -8,8 +8,8 @@ use crate::client::{Loss, Message, Swarm, Traffic};
 use crate::clock::{nanoseconds, now_ns};
 use crate::limits::DIALS_IN_FLIGHT;
 use crate::measure::{Latency, Losses, Usage};
+use crate::outcome::{Outcome, Unit};
 use crate::progress;
-use crate::report::{Outcome, Unit};
 use crate::share::{Part, Series, Share};
 use anyhow::{Result, ensure};
 

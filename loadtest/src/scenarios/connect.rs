@@ -5,7 +5,7 @@ use super::{Plan, per_second};
 use crate::client::Swarm;
 use crate::client::opening::{Opened, Seats, Until, open};
 use crate::measure::Usage;
-use crate::report::{Outcome, Unit};
+use crate::outcome::{Outcome, Unit};
 use crate::share::{Part, Share};
 use anyhow::Result;
 

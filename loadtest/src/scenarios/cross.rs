@@ -8,7 +8,7 @@ use super::{Plan, linger};
 use crate::client::Swarm;
 use crate::client::opening::{self, Until, open};
 use crate::clock::now_ns;
-use crate::report::{Outcome, Unit};
+use crate::outcome::{Outcome, Unit};
 use anyhow::{Context, Result, ensure};
 
 /// The groups of members.

@@ -9,7 +9,7 @@ use crate::client::opening::{Seats, Until, open_all};
 use crate::client::{Loss, Swarm};
 use crate::clock::{nanoseconds, now_ns};
 use crate::limits::SERVER_STOP;
-use crate::report::{Outcome, Unit};
+use crate::outcome::{Outcome, Unit};
 use crate::server_process::ServerProcess;
 use anyhow::{Result, bail, ensure};
 use std::time::Duration;

@@ -7,7 +7,7 @@ use super::{Plan, linger};
 use crate::client::opening::{Seats, Until, open};
 use crate::client::{Loss, Message, Swarm, Traffic};
 use crate::measure::{Losses, Memory, kernel_objects};
-use crate::report::{Outcome, Unit};
+use crate::outcome::{Outcome, Unit};
 use crate::share::{Part, Share};
 use crate::workforce::Workforce;
 use anyhow::{Context, Result, ensure};

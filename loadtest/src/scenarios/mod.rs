@@ -24,7 +24,7 @@ use crate::client::{Swarm, Traffic};
 use crate::clock::{nanoseconds, now_ns};
 use crate::limits::STALL;
 use crate::measure::Memory;
-use crate::report::{Outcome, Unit};
+use crate::outcome::{Outcome, Unit};
 use crate::server_process::ServerProcess;
 use crate::share::Share;
 use crate::workforce::Workforce;

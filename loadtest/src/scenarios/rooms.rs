@@ -9,7 +9,7 @@ use crate::client::Swarm;
 use crate::client::opening::{Seats, Until, open};
 use crate::clock::now_ns;
 use crate::measure::Usage;
-use crate::report::{Outcome, Unit};
+use crate::outcome::{Outcome, Unit};
 use crate::share::{Part, Share};
 use anyhow::Result;
 

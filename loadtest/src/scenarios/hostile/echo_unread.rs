@@ -10,7 +10,7 @@ use crate::client::{Loss, Message, Swarm, Traffic};
 use crate::clock::{nanoseconds, now_ns};
 use crate::limits::STALL;
 use crate::measure::Losses;
-use crate::report::Unit;
+use crate::outcome::Unit;
 use anyhow::Result;
 use std::thread;
 use std::time::Duration;

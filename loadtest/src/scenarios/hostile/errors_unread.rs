@@ -9,7 +9,7 @@ use super::pushers::Pushers;
 use super::stage::{Stage, beside, join};
 use crate::client::Wire;
 use crate::client::frame::{self, TEXT};
-use crate::report::Unit;
+use crate::outcome::Unit;
 use anyhow::{Context, Result};
 use std::net::Ipv4Addr;
 use std::time::Duration;

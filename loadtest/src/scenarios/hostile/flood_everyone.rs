@@ -8,7 +8,7 @@ use super::flood::{Audience, Flood};
 use super::options::Plan;
 use super::stage::{Stage, beside, join};
 use super::{judge, tell_flood};
-use crate::report::Unit;
+use crate::outcome::Unit;
 use anyhow::Result;
 use std::sync::Arc;
 

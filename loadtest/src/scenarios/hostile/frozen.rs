@@ -6,7 +6,7 @@ use super::crowd::Crowd;
 use super::findings::Findings;
 use super::options::Plan;
 use super::stage::{Stage, beside, join};
-use crate::report::Unit;
+use crate::outcome::Unit;
 use anyhow::Result;
 use rustix::process::Signal;
 use std::sync::Arc;

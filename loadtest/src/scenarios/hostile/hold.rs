@@ -10,7 +10,7 @@ use super::sippers::{Ending, Sipper};
 use super::stage::{Stage, beside, join};
 use super::{attack_room, judge, tell_flood};
 use crate::measure::Window;
-use crate::report::Unit;
+use crate::outcome::Unit;
 use anyhow::Result;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -9,7 +9,7 @@ use super::options::Plan;
 use super::seats;
 use super::stage::{Stage, beside, join};
 use crate::client::Swarm;
-use crate::report::Unit;
+use crate::outcome::Unit;
 use anyhow::Result;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -32,7 +32,7 @@ mod stage;
 mod stalled_large;
 mod steady;
 
-use crate::report::Unit;
+use crate::outcome::Unit;
 use anyhow::{Context, Result};
 use findings::Findings;
 use flood::Flooded;

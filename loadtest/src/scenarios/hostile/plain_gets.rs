@@ -7,7 +7,7 @@ use super::judge;
 use super::options::Plan;
 use super::stage::{Stage, beside, join};
 use crate::client::Wire;
-use crate::report::Unit;
+use crate::outcome::Unit;
 use anyhow::Result;
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -11,7 +11,7 @@ use super::options::Plan;
 use super::stage::{Stage, beside, join};
 use super::{judge, seats, tell_flood};
 use crate::client::Swarm;
-use crate::report::Unit;
+use crate::outcome::Unit;
 use anyhow::Result;
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use super::sippers::{Ending, Sipper};
 use super::stage::{End, Stage, beside, join};
 use crate::client::{Swarm, Target, pubsub};
 use crate::clock::now_ns;
-use crate::report::Unit;
+use crate::outcome::Unit;
 use crate::stamp::Stamp;
 use anyhow::Result;
 use std::time::{Duration, Instant};
