@@ -14,6 +14,7 @@ mod clock;
 mod compare;
 mod comparison;
 mod entrant;
+mod kernel_queues;
 mod ledger;
 mod limits;
 mod measure;

@@ -64,6 +64,11 @@ impl Swarm {
         })
     }
 
+    /// The server's port.
+    pub(crate) fn port(&self) -> u16 {
+        self.target.address().port()
+    }
+
     /// Connections started so far, lost ones included.
     pub(crate) fn len(&self) -> usize {
         self.links.len()

@@ -7,6 +7,7 @@
 //!   └────► flood, crowd, seats (the attack and the healthy beside it)
 //! ```
 
+mod attack;
 mod bystanders;
 mod crowd;
 mod echo_unread;
@@ -18,6 +19,7 @@ mod flood_room;
 mod frozen;
 mod full;
 mod hold;
+mod hold_cycles;
 mod http;
 mod judge;
 mod lossy;
@@ -111,7 +113,8 @@ fn attack_room() -> Range<usize> {
 /// Tells how the flooders fared.
 fn tell_flood(findings: &mut Findings, flooded: &Flooded) {
     findings.figure("errors told to flooders", flooded.errors as f64, Unit::Count);
-    findings.at_most("not read of flooders, 20 s after", flooded.unread as f64, Unit::Bytes, 0.0);
+    let what = format!("not read of flooders, {} s after", flooded.waited.as_secs());
+    findings.at_most(&what, flooded.unread as f64, Unit::Bytes, 0.0);
     if let Some(error) = &flooded.first_error {
         findings.note(format!("a flooder was told: {error}"));
     }
