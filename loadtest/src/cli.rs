@@ -4,6 +4,7 @@
 use crate::limits::{DURATION_S, MESSAGE_BYTES};
 use crate::require::Requirement;
 use crate::scenarios::hostile::options::Options;
+use crate::sim_million;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ pub(crate) enum Scenario {
     Broadcast,
     /// One publisher at a fixed rate into a room of all or some connections
     Fanout,
-    /// Connect, join, leave, drop, again and again
+    /// Connect, join, leave, drop, again and again; what it costs to come and go
     Churn,
     /// Publishers in many rooms: all arrives, in order, nothing twice
     Rooms,
@@ -72,6 +73,8 @@ pub(crate) struct CommandLine {
 pub(crate) enum Command {
     /// Run a scenario against several servers in turn and print the ratios
     Compare(Box<Contest>),
+    /// The engine on a simulated driver with up to a million connections
+    SimMillion(sim_million::Options),
     /// Attack a server, and fail if anybody else notices or memory has no bound
     Hostile(Box<Options>),
 }

@@ -66,9 +66,10 @@ pub(crate) fn run(
         }
         Entrant::Running(running) => {
             outcome.setting("server", running.name.as_str());
-            let cores = running.pid.and_then(affinity::cores_of);
             // Whoever started it decided on its cores.
-            outcome.setting("server cores", cores.unwrap_or_else(|| "unknown".to_owned()));
+            if let Some(pid) = running.pid {
+                outcome.setting("server cores", affinity::cores_of(pid));
+            }
         }
     }
     Ok(outcome)

@@ -2,7 +2,7 @@
 //! which is this program again, or any other program of the same manners.
 
 use crate::cli::{Scenario, Settings};
-use crate::references::REFERENCE;
+use crate::references::{BARE, REFERENCE};
 use crate::staleness;
 use anyhow::{Context, Result, bail, ensure};
 use std::env;
@@ -84,6 +84,15 @@ impl ServerCommand {
         }
         let program = env::current_exe().context("cannot find this program")?;
         Ok(Self { name: name.to_owned(), program, arguments, doubt: None })
+    }
+
+    /// The bare loop that connections that come and go are held against.
+    pub(crate) fn bare(subscribe: bool) -> Result<Self> {
+        let mut arguments = vec![REFERENCE.to_owned(), BARE.to_owned()];
+        arguments.extend(LISTEN.map(str::to_owned));
+        arguments.extend(subscribe.then(|| "--subscribe".to_owned()));
+        let program = env::current_exe().context("cannot find this program")?;
+        Ok(Self { name: BARE.to_owned(), program, arguments, doubt: None })
     }
 
     /// Another program.

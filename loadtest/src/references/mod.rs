@@ -7,6 +7,7 @@
 //! connection, no errors. They are built and run as hidden roles of this
 //! program, so that a comparison needs no other.
 
+mod bare;
 mod fastwebsockets;
 mod frames;
 mod hub;
@@ -31,6 +32,10 @@ pub(crate) const LIMIT: &str = "limit";
 /// All of them.
 pub(crate) const NAMES: [&str; 4] = [LIMIT, "tokio-tungstenite", "fastwebsockets", "tokio-uring"];
 
+/// The name of the loop that only accepts, reads, writes and closes. It takes part
+/// in no comparison: it can do nothing else.
+pub(crate) const BARE: &str = "bare";
+
 /// Connections that wait to be accepted: more than are dialled at a time.
 const BACKLOG: i32 = 4096;
 
@@ -44,7 +49,6 @@ pub(crate) fn is_known(name: &str) -> bool {
 #[command(name = "loadtest __reference")]
 struct Options {
     /// Which one
-    #[arg(value_parser = NAMES)]
     name: String,
 
     #[arg(long)]
@@ -52,12 +56,16 @@ struct Options {
 
     /// Bytes of each message: what `limit` goes by instead of parsing, and what
     /// decides on a library's buffers
-    #[arg(long)]
+    #[arg(long, default_value_t = 0)]
     size: usize,
 
     /// All messages but raw ones are broadcasts: `limit` need not look
     #[arg(long)]
     broadcast_only: bool,
+
+    /// Each client is greeted and subscribes to one room (bare)
+    #[arg(long)]
+    subscribe: bool,
 }
 
 /// Is the reference server that `arguments` name, for ever.
@@ -66,6 +74,7 @@ pub(crate) fn serve(arguments: impl Iterator<Item = OsString>) -> Result<()> {
     let listener = listen(options.listen)?;
     match options.name.as_str() {
         LIMIT => limit::serve(listener, options.size, options.broadcast_only),
+        BARE => bare::serve(listener, options.subscribe),
         "tokio-tungstenite" => tokio_tungstenite::serve(listener, options.size),
         "fastwebsockets" => fastwebsockets::serve(listener),
         "tokio-uring" => tokio_uring::serve(listener),

@@ -94,11 +94,11 @@ mod tests {
     fn latencies_of_one_table_have_one_unit() {
         let mut outcome = Outcome::new("echo");
         let mut latency = Latency::new();
-        latency.record(8_650_800);
+        latency.record(8_600_000);
         latency.record(10_600_000);
         outcome.latency("round_trip", "round trip", &latency);
         let table = outcome.to_string();
         let line = table.lines().find(|line| line.contains("round trip")).unwrap();
-        assert!(line.contains(" 8.65 ms") && line.contains(" 10.6 ms"), "{line}");
+        assert!(line.contains(" 8.60 ms") && line.contains(" 10.6 ms"), "{line}");
     }
 }

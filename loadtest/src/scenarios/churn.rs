@@ -1,6 +1,7 @@
 //! `churn`: connections that come and go without pause: connect, join, leave,
 //! drop, again. A third ends with a close frame, a third drops the socket after
-//! leaving its room, a third drops it while in the room.
+//! leaving its room, a third drops it while in the room. What one of them costs is
+//! told by `cycles`.
 
 use super::{Plan, Watch, per_second};
 use crate::client::pubsub::{self, Said};

@@ -8,6 +8,7 @@ mod broadcast;
 mod churn;
 mod connect;
 mod cross;
+mod cycles;
 mod drain;
 pub(crate) mod echo;
 mod fanout;
@@ -64,6 +65,11 @@ pub(crate) fn run(
         let each = after.saturating_sub(before) as f64 / plan.connections as f64;
         outcome.figure("resident_after", "server resident after", after as f64, Unit::Bytes);
         outcome.figure("resident_each", "grown per connection", each, Unit::Bytes);
+    }
+    if let (Scenario::Churn, Some(pid), 1) = (scenario, plan.server, plan.processes)
+        && outcome.is_clean()
+    {
+        cycles::measure(&plan, pid, &mut outcome)?;
     }
     outcome.setting("connections", plan.connections);
     if plan.processes > 1 {

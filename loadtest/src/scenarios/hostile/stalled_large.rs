@@ -2,8 +2,8 @@
 //! large messages. What the kernel keeps for each of them is bounded, and nobody
 //! who reads is closed.
 
-use super::attack_room;
 use super::attack::{self, Attack, Attacked};
+use super::attack_room;
 use super::crowd::Crowd;
 use super::findings::Findings;
 use super::flood::{Audience, Flood};
