@@ -11,6 +11,7 @@ const RUN: Duration = Duration::from_millis(1);
 /// Prints the median of the ratios of `subject` to `limit`, each a call of
 /// nanoseconds to milliseconds, and what each of the `parts` of a call costs. The
 /// two take turns, so that whatever slows the machine down slows both.
+#[allow(dead_code, reason = "a benchmark with a floor has the other")]
 pub(crate) fn print_ratio(
     name: &str,
     limit_name: &str,

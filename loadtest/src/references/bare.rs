@@ -40,7 +40,7 @@ struct Bare {
 /// more than an upgrade and a close.
 pub(super) fn serve(listener: net::TcpListener, subscribe: bool) -> Result<()> {
     let mut poll = Poll::new()?;
-    super::announce(&listener)?;
+    super::listener::announce(&listener)?;
     let mut listener = TcpListener::from_std(listener);
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let mut events = Events::with_capacity(1024);

@@ -12,37 +12,19 @@ mod fastwebsockets;
 mod frames;
 mod hub;
 mod limit;
+mod listener;
+mod names;
 mod speech;
 mod tokio_tungstenite;
 mod tokio_uring;
 mod upgrade;
 
-use anyhow::{Context, Result, bail};
+pub(crate) use names::{BARE, LIMIT, NAMES, REFERENCE, is_known};
+
+use anyhow::{Result, bail};
 use clap::Parser;
-use socket2::{Domain, Protocol, Socket, Type};
 use std::ffi::OsString;
-use std::net::{SocketAddr, TcpListener};
-
-/// The hidden first argument by which this program becomes a reference server.
-pub(crate) const REFERENCE: &str = "__reference";
-
-/// The name of the one that does the least.
-pub(crate) const LIMIT: &str = "limit";
-
-/// All of them.
-pub(crate) const NAMES: [&str; 4] = [LIMIT, "tokio-tungstenite", "fastwebsockets", "tokio-uring"];
-
-/// The name of the loop that only accepts, reads, writes and closes. It takes part
-/// in no comparison: it can do nothing else.
-pub(crate) const BARE: &str = "bare";
-
-/// Connections that wait to be accepted: more than are dialled at a time.
-const BACKLOG: i32 = 4096;
-
-/// Whether there is a reference server called `name`.
-pub(crate) fn is_known(name: &str) -> bool {
-    NAMES.contains(&name)
-}
+use std::net::SocketAddr;
 
 /// What a reference server is told.
 #[derive(Clone, Debug, Parser)]
@@ -71,7 +53,7 @@ struct Options {
 /// Is the reference server that `arguments` name, for ever.
 pub(crate) fn serve(arguments: impl Iterator<Item = OsString>) -> Result<()> {
     let options = Options::parse_from([OsString::from(REFERENCE)].into_iter().chain(arguments));
-    let listener = listen(options.listen)?;
+    let listener = listener::listen(options.listen)?;
     match options.name.as_str() {
         LIMIT => limit::serve(listener, options.size, options.broadcast_only),
         BARE => bare::serve(listener, options.subscribe),
@@ -80,20 +62,4 @@ pub(crate) fn serve(arguments: impl Iterator<Item = OsString>) -> Result<()> {
         "tokio-uring" => tokio_uring::serve(listener),
         other => bail!("{other}: no such reference server"),
     }
-}
-
-/// Says where it listens, everything else being ready.
-fn announce(listener: &TcpListener) -> Result<()> {
-    println!("listening on {}", listener.local_addr()?);
-    Ok(())
-}
-
-/// A listening socket that does not block.
-fn listen(address: SocketAddr) -> Result<TcpListener> {
-    let kind = Type::STREAM.nonblocking();
-    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into()).with_context(|| format!("cannot listen on {address}"))?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }

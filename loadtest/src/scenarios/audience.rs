@@ -3,8 +3,9 @@
 //! publisher `j` of room `r` is connection `r + j * rooms`. Rooms are numbered
 //! from that of this share.
 
+use super::Plan;
 use super::schedule::{Publication, Schedule};
-use super::{Plan, Watch};
+use super::watch::Watch;
 use crate::client::pubsub::{self, StampReader};
 use crate::client::{Loss, Message, Swarm, Traffic};
 use crate::clock::now_ns;

@@ -1,7 +1,8 @@
 //! `broadcast`: every one of N clients sends one message to all, and the round
 //! ends when all N² have arrived.
 
-use super::{Plan, Watch, linger, per_second};
+use super::Plan;
+use super::watch::{Watch, linger, per_second};
 use crate::client::opening::{Until, open_all};
 use crate::client::{Loss, Message, Swarm, Traffic, pubsub};
 use crate::clock::{nanoseconds, now_ns};

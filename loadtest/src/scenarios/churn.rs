@@ -3,7 +3,8 @@
 //! leaving its room, a third drops it while in the room. What one of them costs is
 //! told by `cycles`.
 
-use super::{Plan, Watch, per_second};
+use super::Plan;
+use super::watch::{Watch, per_second};
 use crate::client::pubsub::{self, Said};
 use crate::client::{Loss, Message, Swarm, Traffic};
 use crate::clock::{nanoseconds, now_ns};

@@ -1,7 +1,8 @@
 //! `connect`: how long it takes until all connections are upgraded and
 //! subscribed, spread over rooms.
 
-use super::{Plan, per_second};
+use super::Plan;
+use super::watch::per_second;
 use crate::client::Swarm;
 use crate::client::opening::{Opened, Seats, Until, open};
 use crate::measure::Usage;

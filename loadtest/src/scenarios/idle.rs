@@ -3,7 +3,8 @@
 //! not counted. What the kernel keeps is shown beside it, for both ends together:
 //! it has no account for each.
 
-use super::{Plan, linger};
+use super::Plan;
+use super::watch::linger;
 use crate::client::opening::{Seats, Until, open};
 use crate::client::{Loss, Message, Swarm, Traffic};
 use crate::measure::{Losses, Memory, kernel_objects};

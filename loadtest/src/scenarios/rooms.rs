@@ -2,9 +2,10 @@
 //! member of its room, in the order of its publisher, and only once. A soak is
 //! the same for a long while.
 
+use super::Plan;
 use super::audience::{self, Audience};
 use super::schedule::Schedule;
-use super::{Plan, linger, per_second};
+use super::watch::{linger, per_second};
 use crate::client::Swarm;
 use crate::client::opening::{Seats, Until, open};
 use crate::clock::now_ns;

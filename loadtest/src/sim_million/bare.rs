@@ -1,11 +1,11 @@
 //! The side without the engine: the same network, the same bytes to and from the
 //! same peers, and as many looks at them. What this costs is not the engine's.
 
+use super::side::{Division, Found, PAYLOAD, Phase, ROOM, median_ns, resident_now};
 use super::simulator::{
     ConnId, Driver, Event, Faults, PONG, PeerId, REQUEST, SimDriver, SimNet, Slice, take_all,
     text_frame,
 };
-use super::{Division, Found, PAYLOAD, Phase, ROOM, median_ns, resident_now};
 use crate::clock::now_ns;
 use anyhow::{Context, Result};
 use bytes::Bytes;

@@ -1,11 +1,11 @@
 //! The side with the engine: shards on simulated drivers, turned one after the
 //! other.
 
+use super::side::{Division, Found, PAYLOAD, Phase, ROOM, median_ns, resident_now};
 use super::simulator::{
     Builder, Engine, Faults, Limits, MESSAGE_EVENT, PONG, Payload, PeerId, World, take_all,
     text_frame,
 };
-use super::{Division, Found, PAYLOAD, Phase, ROOM, median_ns, resident_now};
 use crate::clock::now_ns;
 use anyhow::{Result, ensure};
 use std::sync::atomic::{AtomicUsize, Ordering};

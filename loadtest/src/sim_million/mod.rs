@@ -10,13 +10,13 @@
 
 mod bare;
 mod engine;
+mod side;
 mod simulator;
 
-use crate::measure::resident;
 use crate::outcome::{Chart, Outcome, Unit};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use serde::{Deserialize, Serialize};
+use side::{Division, Found, PER_SHARD, Phase, ROOM};
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
@@ -25,18 +25,6 @@ use std::process::{Command, Stdio};
 
 /// The hidden first argument by which this program becomes one of both sides.
 pub(crate) const SIDE: &str = "__sim";
-
-/// Members of a room that is not the room of all.
-const ROOM: usize = 1_000;
-
-/// Connections of one shard at most, whole rooms: as a machine with many cores
-/// would divide them. A simulated driver looks at all of them in each turn.
-const PER_SHARD: usize = 16_000;
-
-/// What all together publish, and how often each kind is measured; odd, so that
-/// there is a median.
-const PAYLOAD: &str = "twenty bytes of text";
-const REPEATS: usize = 3;
 
 /// The default of the engine: a quiet connection is pinged once in so long.
 const PING_INTERVAL_S: f64 = 54.0;
@@ -60,54 +48,6 @@ pub(crate) struct Options {
     /// Write all results with plots to this file, one picture
     #[arg(long, value_name = "FILE")]
     pub(crate) png: Option<PathBuf>,
-}
-
-/// What is done, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-enum Phase {
-    /// All connect, upgrade and join both rooms.
-    Open,
-    /// One member of each room of a thousand publishes.
-    Rooms,
-    /// One member publishes to all.
-    Everyone,
-    /// Everybody is pinged and answers.
-    Heartbeat,
-    /// Everybody is told that the server ends.
-    Drain,
-}
-
-/// What one side found.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Found {
-    /// Resident bytes that the open connections added.
-    grown: u64,
-    /// Nanoseconds of each phase.
-    took_ns: Vec<(Phase, u64)>,
-}
-
-impl Found {
-    fn took(&self, phase: Phase) -> f64 {
-        let took = self.took_ns.iter().find(|(known, _)| *known == phase);
-        took.map_or(0.0, |(_, ns)| *ns as f64)
-    }
-}
-
-/// How connections are divided.
-#[derive(Clone, Copy, Debug)]
-struct Division {
-    connections: usize,
-}
-
-impl Division {
-    fn shards(self) -> usize {
-        self.connections.div_ceil(PER_SHARD)
-    }
-
-    /// How many connections there are on each shard.
-    fn per_shard(self) -> impl Iterator<Item = usize> {
-        (0..self.shards()).map(move |shard| PER_SHARD.min(self.connections - shard * PER_SHARD))
-    }
 }
 
 /// Measures at each number of connections.
@@ -177,17 +117,4 @@ pub(crate) fn serve(mut arguments: impl Iterator<Item = OsString>) -> Result<()>
     }?;
     println!("{}", serde_json::to_string(&found)?);
     Ok(())
-}
-
-/// Resident bytes of this process.
-fn resident_now() -> u64 {
-    resident(std::process::id()).unwrap_or(0)
-}
-
-/// The median time of `REPEATS` runs, after one that is not counted.
-fn median_ns(mut run: impl FnMut() -> Result<u64>) -> Result<u64> {
-    run()?;
-    let mut all = (0..REPEATS).map(|_| run()).collect::<Result<Vec<_>>>()?;
-    all.sort_unstable();
-    Ok(all[REPEATS / 2])
 }

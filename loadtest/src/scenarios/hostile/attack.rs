@@ -7,7 +7,9 @@ use super::findings::Findings;
 use super::flood::{Flood, Flooded};
 use super::options::Plan;
 use super::stage::{Observed, Stage, beside, join};
+use crate::outcome::Unit;
 use anyhow::Result;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -85,5 +87,23 @@ impl Attack {
         let found = rest()?;
         let flooded = join(flooding)??;
         Ok((Attacked { observed, flooded }, found))
+    }
+}
+
+/// The room of an attack that needs one.
+pub(super) fn attack_room() -> Range<usize> {
+    0..1
+}
+
+/// Tells how the flooders fared.
+pub(super) fn tell_flood(findings: &mut Findings, flooded: &Flooded) {
+    findings.figure("errors told to flooders", flooded.errors as f64, Unit::Count);
+    let what = format!("not read of flooders, {} s after", flooded.waited.as_secs());
+    findings.at_most(&what, flooded.unread as f64, Unit::Bytes, 0.0);
+    if let Some(error) = &flooded.first_error {
+        findings.note(format!("a flooder was told: {error}"));
+    }
+    if flooded.losses.count() > 0 {
+        findings.note(format!("flooders: {}", flooded.losses));
     }
 }

@@ -6,8 +6,8 @@ use super::attack::{self, Attack, Attacked};
 use super::crowd::Crowd;
 use super::findings::Findings;
 use super::flood::{Audience, Flood};
+use super::judge;
 use super::options::Plan;
-use super::{judge, tell_flood};
 use crate::outcome::Unit;
 use anyhow::Result;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
         findings.note(format!("healthy clients: {}", crowding.losses));
     }
     findings.none("deliveries lost in silence", crowding.missing);
-    tell_flood(&mut findings, &flooded);
+    attack::tell_flood(&mut findings, &flooded);
     judge::all(&mut findings, &observed);
     Ok(findings)
 }

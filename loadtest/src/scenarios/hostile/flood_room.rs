@@ -6,8 +6,8 @@ use super::attack::{self, Attack, Attacked};
 use super::crowd::Crowd;
 use super::findings::Findings;
 use super::flood::{Audience, Flood};
+use super::judge;
 use super::options::Plan;
-use super::{attack_room, judge, tell_flood};
 use crate::outcome::Unit;
 use anyhow::Result;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
     let flooders = usize::from(plan.options.flooders);
     let members = plan.connections(200, 100);
     let size = plan.size(100);
-    let room = attack_room();
+    let room = attack::attack_room();
     let target = stage.target();
     let crowd = Crowd::open(target, members, others, room.clone(), Some(flooders))?;
     let flood = Flood::open(target, flooders, mine, Audience::Rooms(room), size)?;
@@ -45,7 +45,7 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
     findings.none("members cut without 1013", crowding.losses.count() - crowding.told);
     let most = (members / 10) as f64;
     findings.at_most("members closed with 1013", crowding.told as f64, Unit::Count, most);
-    tell_flood(&mut findings, &flooded);
+    attack::tell_flood(&mut findings, &flooded);
     findings.at_most("resident above idle, peak", peak as f64, Unit::Bytes, PEAK_BYTES as f64);
     let (settled, took) = stage.settle(SETTLED_BYTES, SETTLE);
     let what = format!("resident above idle, {} s after", took.as_secs());

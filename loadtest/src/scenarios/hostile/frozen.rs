@@ -2,7 +2,6 @@
 //! as on a machine that is paused or migrated. Whoever answers afterwards stays.
 
 use super::attack;
-use super::attack_room;
 use super::crowd::Crowd;
 use super::findings::Findings;
 use super::options::Plan;
@@ -23,7 +22,7 @@ const PAUSE: Duration = Duration::from_secs(3);
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
     let (mut findings, stage) = attack::open(plan, &FLAGS)?;
     let members = plan.connections(1_000, 200);
-    let crowd = Crowd::open(stage.target(), members, None, attack_room(), None)?;
+    let crowd = Crowd::open(stage.target(), members, None, attack::attack_room(), None)?;
     let stop = Arc::new(AtomicBool::new(false));
     let staying = {
         let stop = Arc::clone(&stop);

@@ -10,7 +10,7 @@ use super::hold_cycles::{self, Cycled};
 use super::options::Plan;
 use super::sippers::{Ending, Sipper};
 use super::stage::{beside, join};
-use super::{attack, attack_room, judge, tell_flood};
+use super::{attack, judge};
 use crate::measure::Window;
 use crate::outcome::Unit;
 use anyhow::Result;
@@ -41,7 +41,7 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
 /// The publisher that never pauses.
 fn flooded(plan: &Plan) -> Result<Findings> {
     let (mut findings, stage) = attack::open(plan, &[])?;
-    let room = attack_room();
+    let room = attack::attack_room();
     let sipper = Sipper::open(stage.target(), room.start, RATE, SOCKET)?;
     let flooders = usize::from(plan.options.flooders);
     let audience = Audience::Rooms(room);
@@ -77,7 +77,7 @@ fn flooded(plan: &Plan) -> Result<Findings> {
     if ending != Ending::Stayed {
         findings.note(format!("the member: {ending:?}"));
     }
-    tell_flood(&mut findings, &flooded);
+    attack::tell_flood(&mut findings, &flooded);
     judge::all(&mut findings, &observed);
     Ok(findings)
 }

@@ -9,6 +9,7 @@ use crate::client::frame::{self, PING};
 use crate::client::{Loss, Message, Swarm, Traffic, pubsub};
 use crate::clock::{nanoseconds, now_ns};
 use crate::measure::{Losses, Window};
+use crate::scenarios::watch::per_second;
 use crate::stamp::Stamp;
 use anyhow::Result;
 use std::time::Duration;
@@ -67,7 +68,7 @@ pub(super) fn run(plan: &Plan, duration: Duration, holds: bool) -> Result<Cycled
     let usage = window.end();
     let cpu_ns = usage.server_cpu_ns.unwrap_or(0) as f64;
     Ok(Cycled {
-        rate: super::super::per_second(cycles.answered, usage.wall_ns),
+        rate: per_second(cycles.answered, usage.wall_ns),
         cpu: cpu_ns / usage.wall_ns as f64,
         cpu_ns_each: cpu_ns / cycles.answered.max(1) as f64,
         losses: cycles.losses,

@@ -3,13 +3,12 @@
 //! who reads is closed.
 
 use super::attack::{self, Attack, Attacked};
-use super::attack_room;
 use super::crowd::Crowd;
 use super::findings::Findings;
 use super::flood::{Audience, Flood};
 use super::lossy::SMALL_SOCKET;
 use super::options::Plan;
-use super::{judge, seats, tell_flood};
+use super::{judge, seats};
 use crate::client::Swarm;
 use crate::outcome::Unit;
 use anyhow::Result;
@@ -22,7 +21,7 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
     let target = stage.target();
     let stalled = plan.connections(500, 100);
     let size = plan.size(100_000);
-    let room = attack_room();
+    let room = attack::attack_room();
     let mut swarm = Swarm::new(target)?;
     swarm.limit_socket(SMALL_SOCKET);
     let links = seats::open_on(&mut swarm, stalled, None)?;
@@ -47,7 +46,7 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
     findings.none("members that read closed", crowding.losses.count());
     findings.none("deliveries lost in silence", crowding.missing);
     findings.none("publishers that read closed", flooded.losses.count());
-    tell_flood(&mut findings, &flooded);
+    attack::tell_flood(&mut findings, &flooded);
     judge::all(&mut findings, &observed);
     Ok(findings)
 }
