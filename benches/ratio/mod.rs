@@ -11,6 +11,7 @@ const RUN: Duration = Duration::from_millis(1);
 /// Prints the median of the ratios of `subject` to `limit`, each a call of
 /// nanoseconds to milliseconds, and what each of the `parts` of a call costs. The
 /// two take turns, so that whatever slows the machine down slows both.
+#[allow(dead_code, reason = "a benchmark with a floor has the other")]
 pub(crate) fn print_ratio(
     name: &str,
     limit_name: &str,
@@ -24,6 +25,32 @@ pub(crate) fn print_ratio(
         .collect();
     pairs.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
     let (subject_ns, limit_ns) = pairs[PAIRS / 2];
+    let ratio = subject_ns / limit_ns;
+    let (subject_ns, limit_ns) = (subject_ns / f64::from(parts), limit_ns / f64::from(parts));
+    println!("{name:<34} {ratio:>6.2} x {limit_name} ({subject_ns:.1} ns, {limit_ns:.1} ns)");
+}
+
+/// As [`print_ratio`], of what is left of both when `floor` is taken away: what
+/// each needs for something that is neither's own. Both must be above it.
+#[allow(dead_code, reason = "not every benchmark has a floor")]
+pub(crate) fn print_ratio_above(
+    name: &str,
+    limit_name: &str,
+    parts: u32,
+    mut subject: impl FnMut(),
+    mut limit: impl FnMut(),
+    mut floor: impl FnMut(),
+) {
+    let calls = [calls_per_run(&mut subject), calls_per_run(&mut limit), calls_per_run(&mut floor)];
+    let mut triples: Vec<[f64; 2]> = (0..PAIRS)
+        .map(|_| {
+            let floor_ns = time_ns(&mut floor, calls[2]);
+            let subject_ns = time_ns(&mut subject, calls[0]) - floor_ns;
+            [subject_ns, time_ns(&mut limit, calls[1]) - floor_ns]
+        })
+        .collect();
+    triples.sort_by(|a, b| (a[0] / a[1]).total_cmp(&(b[0] / b[1])));
+    let [subject_ns, limit_ns] = triples[PAIRS / 2];
     let ratio = subject_ns / limit_ns;
     let (subject_ns, limit_ns) = (subject_ns / f64::from(parts), limit_ns / f64::from(parts));
     println!("{name:<34} {ratio:>6.2} x {limit_name} ({subject_ns:.1} ns, {limit_ns:.1} ns)");

@@ -2,12 +2,21 @@
 
 use crate::limits::SPARE_DESCRIPTORS;
 use anyhow::{Context, Result};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The cores that this process may use, ascending.
 pub(crate) fn cores() -> Vec<usize> {
-    let Ok(allowed) = sched_getaffinity(None) else {
+    listed(None)
+}
+
+/// The cores that process `pid` may use, ascending; none if there is no such process.
+pub(crate) fn cores_of(pid: u32) -> Vec<usize> {
+    Pid::from_raw(pid.cast_signed()).map_or(Vec::new(), |pid| listed(Some(pid)))
+}
+
+fn listed(pid: Option<Pid>) -> Vec<usize> {
+    let Ok(allowed) = sched_getaffinity(pid) else {
         return Vec::new();
     };
     (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect()

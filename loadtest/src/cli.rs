@@ -4,6 +4,7 @@
 use crate::limits::{DURATION_S, MESSAGE_BYTES};
 use crate::require::Requirement;
 use crate::scenarios::hostile::options::Options;
+use crate::sim_million;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ pub(crate) enum Scenario {
     Broadcast,
     /// One publisher at a fixed rate into a room of all or some connections
     Fanout,
-    /// Connect, join, leave, drop, again and again
+    /// Connect, join, leave, drop, again and again; what it costs to come and go
     Churn,
     /// Publishers in many rooms: all arrives, in order, nothing twice
     Rooms,
@@ -72,6 +73,8 @@ pub(crate) struct CommandLine {
 pub(crate) enum Command {
     /// Run a scenario against several servers in turn and print the ratios
     Compare(Box<Contest>),
+    /// The engine on a simulated driver with up to a million connections
+    SimMillion(sim_million::Options),
     /// Attack a server, and fail if anybody else notices or memory has no bound
     Hostile(Box<Options>),
 }
@@ -84,8 +87,9 @@ pub(crate) struct Contest {
     pub(crate) pairs: u8,
 
     /// Servers, of: limit, shardcast-DRIVER, tokio-tungstenite, fastwebsockets,
-    /// tokio-uring, and the external ones [default: all]
-    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    /// tokio-uring, the external ones, and any that runs already, as
+    /// NAME=URL@PID [default: all but those that run]
+    #[arg(long, value_delimiter = ',', value_name = "NAME[=URL@PID]")]
     pub(crate) servers: Vec<String>,
 
     /// The server to which all are compared [default: limit, if it takes part]
@@ -189,6 +193,10 @@ pub(crate) struct Settings {
     /// Write all results with plots to this file, one page without links
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+
+    /// Write all results with plots to this file, one picture
+    #[arg(long, value_name = "FILE")]
+    pub(crate) png: Option<PathBuf>,
 
     /// What must be reached, as in `p99_us<1000`, `rate>=50000` or
     /// `fanout.last.p99_ms<5`; may be repeated, names are those of --json

@@ -1,11 +1,12 @@
 //! `compare`: one scenario against several servers in turn, each fresh and in a
-//! process of its own. Within a round all run, each round beginning with
+//! process of its own, but for those that run already. Within a round all run, each round beginning with
 //! another, so that no server always follows the same one.
 
 use crate::cli::{Contest, Scenario, Settings};
 use crate::comparison::Comparison;
+use crate::entrant::{Entrant, Running};
+use crate::outcome::Outcome;
 use crate::references;
-use crate::report::{Outcome, value_text};
 use crate::run::run;
 use crate::server_command::{ServerCommand, drivers};
 use crate::server_process::ServerProcess;
@@ -34,14 +35,14 @@ pub(crate) fn compare(contest: &Contest, cores: &[usize]) -> Result<Contested> {
         "this scenario is about shardcast alone"
     );
     let servers = servers(contest, &settings, scenario)?;
-    let names: Vec<_> = servers.iter().map(|server| server.name.clone()).collect();
+    let names: Vec<_> = servers.iter().map(|server| server.name().to_owned()).collect();
     let base = base(contest, &names)?;
     let mut rounds = Vec::new();
     for round in 0..usize::from(contest.pairs) {
         rounds.push(play(&settings, scenario, &servers, round, cores)?);
     }
     let comparison = Comparison::new(&names, &base, &rounds)?;
-    print(&comparison);
+    print!("{comparison}");
     Ok(Contested { outcomes: rounds.concat(), comparison })
 }
 
@@ -50,16 +51,16 @@ pub(crate) fn compare(contest: &Contest, cores: &[usize]) -> Result<Contested> {
 fn play(
     settings: &Settings,
     scenario: Scenario,
-    servers: &[ServerCommand],
+    servers: &[Entrant],
     round: usize,
     cores: &[usize],
 ) -> Result<Vec<Outcome>> {
     let mut outcomes: Vec<_> = servers.iter().map(|_| None).collect();
     for step in 0..servers.len() {
         let at = (round + step) % servers.len();
-        let name = &servers[at].name;
+        let name = servers[at].name();
         eprintln!("round {}: {name}", round + 1);
-        let outcome = run(settings, scenario, Some(&servers[at]), cores);
+        let outcome = run(settings, scenario, &servers[at], cores);
         let mut outcome = outcome.with_context(|| format!("{name} could not be measured"))?;
         outcome.setting("round", round + 1);
         if !outcome.is_clean() {
@@ -71,21 +72,22 @@ fn play(
 }
 
 /// The servers that `contest` names, or all that start on this machine.
-fn servers(
-    contest: &Contest,
-    settings: &Settings,
-    scenario: Scenario,
-) -> Result<Vec<ServerCommand>> {
+fn servers(contest: &Contest, settings: &Settings, scenario: Scenario) -> Result<Vec<Entrant>> {
     if contest.servers.is_empty() {
         let names = by_default(contest, settings)?;
         let servers = names.iter().map(|name| server(name, contest, settings, scenario));
         let servers = servers.collect::<Result<Vec<_>>>()?;
-        return Ok(servers.into_iter().filter(starts).collect());
+        return Ok(servers.into_iter().filter(starts).map(Entrant::Fresh).collect());
     }
-    let mut servers: Vec<ServerCommand> = Vec::new();
-    for name in &contest.servers {
-        ensure!(servers.iter().all(|known| known.name != *name), "{name} is named twice");
-        servers.push(server(name, contest, settings, scenario)?);
+    let mut servers: Vec<Entrant> = Vec::new();
+    for text in &contest.servers {
+        let server = match Running::parse(text)? {
+            Some(running) => Entrant::Running(running),
+            None => Entrant::Fresh(server(text, contest, settings, scenario)?),
+        };
+        let is_new = servers.iter().all(|known| known.name() != server.name());
+        ensure!(is_new, "{} is named twice", server.name());
+        servers.push(server);
     }
     Ok(servers)
 }
@@ -139,18 +141,4 @@ fn base(contest: &Contest, names: &[String]) -> Result<String> {
     }
     let limit = names.iter().find(|name| *name == references::LIMIT);
     Ok(limit.or_else(|| names.first()).context("no servers")?.clone())
-}
-
-fn print(comparison: &Comparison) {
-    let Comparison { scenario, base, rounds, metrics } = comparison;
-    println!("\ncompare {scenario}: medians of {rounds} rounds, ratios to {base} [min..max]");
-    for metric in metrics {
-        println!("\n  {:<24} {:>16} {:>24}", metric.label, "median", "ratio");
-        for row in &metric.rows {
-            let value = value_text(row.value, metric.unit);
-            let ratio = row.ratio;
-            let ratio = format!("{:.2} [{:.2}..{:.2}]", ratio.median, ratio.min, ratio.max);
-            println!("    {:<22} {value:>16} {ratio:>24}", row.server);
-        }
-    }
 }

@@ -2,8 +2,9 @@
 //! to one of them: within a round, because what disturbs a machine disturbs
 //! neighbours in time alike. Pure.
 
-use crate::report::{Outcome, Unit};
+use crate::outcome::{Figure, Outcome, Unit};
 use anyhow::{Context, Result, ensure};
+use std::fmt;
 
 /// One server against the base.
 #[derive(Clone, Debug)]
@@ -44,6 +45,10 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
+    /// What is to be read beside every table of ratios.
+    pub(crate) const RATIO_MEANING: &'static str = "a ratio is the median of per-round ratios \
+        [least..most], each within one round; it need not be the quotient of two medians";
+
     /// Compares `rounds`, in each of which every one of `servers` has an
     /// outcome, in the order of `servers`.
     ///
@@ -58,23 +63,20 @@ impl Comparison {
             *key == "rate" || *key == "resident_each" || key.starts_with("server_cpu_ns_per_")
         };
         let metrics = first
-            .figure_keys()
+            .figures
+            .iter()
+            .map(|figure| figure.key.as_str())
             .filter(is_compared)
             .filter_map(|key| metric(servers, position, rounds, key))
             .collect();
-        Ok(Self {
-            scenario: first.scenario(),
-            base: base.to_owned(),
-            rounds: rounds.len(),
-            metrics,
-        })
+        Ok(Self { scenario: first.scenario, base: base.to_owned(), rounds: rounds.len(), metrics })
     }
 }
 
 /// The metric called `key`, if every outcome has it.
 fn metric(servers: &[String], base: usize, rounds: &[Vec<Outcome>], key: &str) -> Option<Metric> {
     let values = |server: usize| -> Option<Vec<f64>> {
-        rounds.iter().map(|round| Some(round[server].figure_of(key)?.0)).collect()
+        rounds.iter().map(|round| Some(round[server].figure_of(key)?.value)).collect()
     };
     let bases = values(base)?;
     let rows = servers.iter().enumerate().map(|(at, server)| {
@@ -84,12 +86,13 @@ fn metric(servers: &[String], base: usize, rounds: &[Vec<Outcome>], key: &str) -
         Some(Row { server: server.clone(), value: Spread::of(values).median, ratio })
     });
     let rows = rows.collect::<Option<Vec<_>>>()?;
-    let (_, unit, label) = rounds[0][base].figure_of(key)?;
-    Some(Metric { key: key.to_owned(), label: label.to_owned(), unit, rows })
+    let Figure { label, unit, .. } = rounds[0][base].figure_of(key)?.clone();
+    Some(Metric { key: key.to_owned(), label, unit, rows })
 }
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Self {
+    /// That of `values`, of which there is at least one.
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
         let median = if values.len().is_multiple_of(2) {
@@ -98,6 +101,12 @@ impl Spread {
             values[middle]
         };
         Self { median, min: values[0], max: values[values.len() - 1] }
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} [{:.2}..{:.2}]", self.median, self.min, self.max)
     }
 }
 

@@ -13,10 +13,14 @@ mod client;
 mod clock;
 mod compare;
 mod comparison;
+mod entrant;
+mod kernel_queues;
 mod ledger;
 mod limits;
 mod measure;
+mod outcome;
 mod progress;
+mod provenance;
 mod references;
 mod report;
 mod require;
@@ -25,6 +29,8 @@ mod scenarios;
 mod server_command;
 mod server_process;
 mod share;
+mod sim_million;
+mod staleness;
 mod stamp;
 mod summary;
 mod workforce;
@@ -33,10 +39,13 @@ use anyhow::Result;
 use clap::Parser;
 use cli::{Command, CommandLine, Scenario, Settings};
 use comparison::Comparison;
-use report::Outcome;
+use entrant::{Entrant, Running};
+use outcome::Outcome;
+use provenance::Provenance;
 use scenarios::Plan;
 use server_command::ServerCommand;
 use std::env;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What convinces a sceptic: asked for nothing, show these.
@@ -63,6 +72,7 @@ fn act() -> Result<bool> {
         Some(workforce::WORKER) => {
             workforce::serve(|plan: Plan| scenarios::share(&plan)).map(|()| true)
         }
+        Some(sim_million::SIDE) => sim_million::serve(arguments).map(|()| true),
         Some(references::REFERENCE) => references::serve(arguments).map(|()| true),
         _ => run_all(CommandLine::parse()),
     }
@@ -72,6 +82,12 @@ fn run_all(line: CommandLine) -> Result<bool> {
     let cores = affinity::cores();
     if let Some(Command::Hostile(options)) = &line.command {
         return scenarios::hostile::run(options);
+    }
+    if let Some(Command::SimMillion(options)) = &line.command {
+        let outcome = sim_million::run(options)?;
+        print!("{outcome}");
+        let files = Files { json: &options.json, html: &options.html, png: &options.png };
+        return files.write(cores.len(), &[outcome], None).map(|()| true);
     }
     if let Some(Command::Compare(contest)) = line.command {
         let contested = compare::compare(&contest, &cores)?;
@@ -102,9 +118,13 @@ fn tour(
 ) -> Result<()> {
     for scenario in scenarios {
         let driver = settings.driver.as_deref();
-        let own = || ServerCommand::shardcast(settings, *scenario, driver);
-        let command = settings.url.is_none().then(own).transpose()?;
-        let outcome = run::run(settings, *scenario, command.as_ref(), cores)?;
+        let entrant = match &settings.url {
+            None => Entrant::Fresh(ServerCommand::shardcast(settings, *scenario, driver)?),
+            Some(url) => {
+                Entrant::Running(Running { name: url.clone(), url: url.clone(), pid: settings.pid })
+            }
+        };
+        let outcome = run::run(settings, *scenario, &entrant, cores)?;
         print!("{outcome}");
         outcomes.push(outcome);
     }
@@ -122,11 +142,35 @@ fn conclude(
     for missed in require::enforce(&settings.require, &mut outcomes) {
         println!("  VIOLATION: {missed}");
     }
-    if let Some(path) = &settings.json {
-        report::write_json(path, cores, &outcomes, comparison)?;
-    }
-    if let Some(path) = &settings.html {
-        report::write_html(path, cores, &outcomes, comparison)?;
-    }
+    let files = Files { json: &settings.json, html: &settings.html, png: &settings.png };
+    files.write(cores, &outcomes, comparison)?;
     Ok(outcomes.iter().all(Outcome::is_clean))
+}
+
+/// The files that results are to be written to.
+struct Files<'a> {
+    json: &'a Option<PathBuf>,
+    html: &'a Option<PathBuf>,
+    png: &'a Option<PathBuf>,
+}
+
+impl Files<'_> {
+    fn write(
+        &self,
+        cores: usize,
+        outcomes: &[Outcome],
+        comparison: Option<&Comparison>,
+    ) -> Result<()> {
+        let provenance = Provenance::here(cores);
+        if let Some(path) = self.json {
+            report::write_json(path, &provenance, outcomes, comparison)?;
+        }
+        if let Some(path) = self.html {
+            report::write_html(path, &provenance, outcomes, comparison)?;
+        }
+        if let Some(path) = self.png {
+            report::write_png(path, &provenance, outcomes, comparison)?;
+        }
+        Ok(())
+    }
 }

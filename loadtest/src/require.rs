@@ -1,6 +1,6 @@
 //! `--require`: what a run must reach, such as `p99_us<1000`. Pure.
 
-use crate::report::Outcome;
+use crate::outcome::Outcome;
 use std::fmt;
 use std::str::FromStr;
 
@@ -95,7 +95,7 @@ impl Requirement {
     fn value(&self, outcome: &Outcome) -> Option<f64> {
         let parts: Vec<_> = self.path.iter().map(String::as_str).collect();
         match parts.as_slice() {
-            [scenario, rest @ ..] if *scenario == outcome.scenario() && !rest.is_empty() => {
+            [scenario, rest @ ..] if *scenario == outcome.scenario && !rest.is_empty() => {
                 value(outcome, rest)
             }
             rest => value(outcome, rest),
@@ -106,7 +106,7 @@ impl Requirement {
 fn value(outcome: &Outcome, path: &[&str]) -> Option<f64> {
     match path {
         [name] => {
-            let figure = outcome.figure_of(name).map(|(value, ..)| value);
+            let figure = outcome.figure_of(name).map(|figure| figure.value);
             figure.or_else(|| latency(outcome, None, name))
         }
         [key, name] => latency(outcome, Some(key), name),
@@ -170,7 +170,7 @@ pub(crate) fn enforce(requirements: &[Requirement], outcomes: &mut [Outcome]) ->
 mod tests {
     use super::*;
     use crate::measure::Latency;
-    use crate::report::Unit;
+    use crate::outcome::Unit;
 
     fn outcome() -> Outcome {
         let mut outcome = Outcome::new("fanout");

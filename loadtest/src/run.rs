@@ -2,26 +2,25 @@
 
 use crate::affinity;
 use crate::cli::{Scenario, Settings};
+use crate::entrant::Entrant;
 use crate::limits::SPARE_DESCRIPTORS;
-use crate::report::Outcome;
+use crate::outcome::Outcome;
 use crate::scenarios;
-use crate::server_command::ServerCommand;
 use crate::server_process::ServerProcess;
 use anyhow::{Context, Result, ensure};
 
-/// Runs `scenario` against a fresh server started by `command`, or against that
-/// of `--url`, of `cores`.
+/// Runs `scenario` against `entrant`, on `cores`.
 pub(crate) fn run(
     settings: &Settings,
     scenario: Scenario,
-    command: Option<&ServerCommand>,
+    entrant: &Entrant,
     cores: &[usize],
 ) -> Result<Outcome> {
     let connections = settings.connections(scenario);
     let fit = affinity::connections_per_process(connections)?;
     // A server that is started here has the same limit.
     ensure!(
-        command.is_none() || connections <= fit,
+        matches!(entrant, Entrant::Running(_)) || connections <= fit,
         "{connections} connections do not fit in one server process: it may open {} files",
         fit as u64 + SPARE_DESCRIPTORS
     );
@@ -34,10 +33,9 @@ pub(crate) fn run(
         }
         _ => (cores, cores),
     };
-    let mut server = match (command, &settings.url) {
-        (Some(command), _) => ServerProcess::start(command, for_server)?,
-        (None, Some(url)) => ServerProcess::running(url, settings.pid)?,
-        (None, None) => anyhow::bail!("no server"),
+    let mut server = match entrant {
+        Entrant::Fresh(command) => ServerProcess::start(command, for_server)?,
+        Entrant::Running(running) => ServerProcess::running(&running.url, running.pid)?,
     };
     affinity::run_on(for_client)?;
     let result = scenarios::run(settings, scenario, &mut server, most);
@@ -57,10 +55,22 @@ pub(crate) fn run(
         };
     }
     let mut outcome = result.with_context(|| format!("{} failed", server.target()))?;
-    outcome.setting("pinned", pinned);
-    if let Some(command) = command {
-        outcome.setting("server", command.name.as_str());
-        outcome.setting("shards", settings.shards(scenario));
+    match entrant {
+        Entrant::Fresh(command) => {
+            outcome.setting("pinned", pinned);
+            outcome.setting("server", command.name.as_str());
+            outcome.setting("shards", settings.shards(scenario));
+            if let Some(doubt) = &command.doubt {
+                outcome.setting("doubt", doubt.as_str());
+            }
+        }
+        Entrant::Running(running) => {
+            outcome.setting("server", running.name.as_str());
+            // Whoever started it decided on its cores.
+            if let Some(pid) = running.pid {
+                outcome.setting("server cores", affinity::cores_of(pid));
+            }
+        }
     }
     Ok(outcome)
 }

@@ -2,11 +2,13 @@
 //! which is this program again, or any other program of the same manners.
 
 use crate::cli::{Scenario, Settings};
-use crate::references::REFERENCE;
+use crate::references::{BARE, REFERENCE};
+use crate::staleness;
 use anyhow::{Context, Result, bail, ensure};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Once;
 
 /// Where every server is to listen: the kernel chooses the port.
 const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
@@ -21,6 +23,8 @@ pub(crate) struct ServerCommand {
     pub(crate) name: String,
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<String>,
+    /// Why its figures may be those of another server than they seem.
+    pub(crate) doubt: Option<String>,
 }
 
 impl ServerCommand {
@@ -44,7 +48,7 @@ impl ServerCommand {
         }
         arguments.extend_from_slice(&settings.server_args);
         let name = driver.map_or("shardcast".to_owned(), |driver| format!("shardcast-{driver}"));
-        Ok(Self { name, program: program(settings.server.as_deref())?, arguments })
+        Self::checked(name, settings.server.as_deref(), arguments)
     }
 
     /// The file `server`, or the one beside this program, with `flags` behind
@@ -55,7 +59,18 @@ impl ServerCommand {
     pub(crate) fn with_flags(server: Option<&Path>, flags: Vec<String>) -> Result<Self> {
         let mut arguments = LISTEN.map(str::to_owned).to_vec();
         arguments.extend(flags);
-        Ok(Self { name: "shardcast".to_owned(), program: program(server)?, arguments })
+        Self::checked("shardcast".to_owned(), server, arguments)
+    }
+
+    /// A shardcast, about which a doubt is told once.
+    fn checked(name: String, server: Option<&Path>, arguments: Vec<String>) -> Result<Self> {
+        static TOLD: Once = Once::new();
+        let program = program(server)?;
+        let doubt = staleness::doubt(&program, env!("CARGO_PKG_VERSION"));
+        if let Some(doubt) = &doubt {
+            TOLD.call_once(|| eprintln!("WARNING: {doubt}"));
+        }
+        Ok(Self { name, program, arguments, doubt })
     }
 
     /// The reference server called `name`, told what the scenario is so that
@@ -68,14 +83,24 @@ impl ServerCommand {
             arguments.push("--broadcast-only".to_owned());
         }
         let program = env::current_exe().context("cannot find this program")?;
-        Ok(Self { name: name.to_owned(), program, arguments })
+        Ok(Self { name: name.to_owned(), program, arguments, doubt: None })
+    }
+
+    /// The bare loop that connections that come and go are held against.
+    pub(crate) fn bare(subscribe: bool) -> Result<Self> {
+        let mut arguments = vec![REFERENCE.to_owned(), BARE.to_owned()];
+        arguments.extend(LISTEN.map(str::to_owned));
+        arguments.extend(subscribe.then(|| "--subscribe".to_owned()));
+        let program = env::current_exe().context("cannot find this program")?;
+        Ok(Self { name: BARE.to_owned(), program, arguments, doubt: None })
     }
 
     /// Another program.
     pub(crate) fn external(name: &str, program: &Path) -> Result<Self> {
         ensure!(program.is_file(), "{}: no such program", program.display());
         let arguments = LISTEN.map(str::to_owned).to_vec();
-        Ok(Self { name: name.to_owned(), program: program.to_owned(), arguments })
+        let program = program.to_owned();
+        Ok(Self { name: name.to_owned(), program, arguments, doubt: None })
     }
 }
 

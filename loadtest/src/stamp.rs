@@ -54,6 +54,11 @@ impl Stamp {
     }
 }
 
+/// What every message of `echo` says, `size` bytes long: it needs no stamp.
+pub(crate) fn payload(size: usize) -> Vec<u8> {
+    (0..size).map(|at| b'a' + (at % 26) as u8).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

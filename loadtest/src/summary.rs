@@ -1,6 +1,7 @@
 //! What a tour of scenarios comes to, in sentences.
 
-use crate::report::{Outcome, time_text, value_text};
+use crate::outcome::Outcome;
+use crate::report::{time_text, value_text};
 
 /// A sentence for each of `outcomes`.
 pub(crate) fn summary(outcomes: &[Outcome]) -> String {
@@ -20,8 +21,8 @@ pub(crate) fn summary(outcomes: &[Outcome]) -> String {
 
 fn sentence(outcome: &Outcome) -> Option<String> {
     let figure = |key: &str| {
-        let (value, unit, _) = outcome.figure_of(key)?;
-        Some(value_text(value, unit))
+        let figure = outcome.figure_of(key)?;
+        Some(value_text(figure.value, figure.unit))
     };
     let percentile = |key: &str, percentile: f64| {
         let histogram = outcome.latency_of(Some(key))?.histogram();
@@ -29,7 +30,7 @@ fn sentence(outcome: &Outcome) -> Option<String> {
     };
     let cpu =
         |key: &str| figure(key).map_or(String::new(), |cpu| format!(", {cpu} of server CPU each"));
-    Some(match outcome.scenario() {
+    Some(match outcome.scenario {
         "connect" => format!(
             "connect: {} connections open and subscribed in {} ({})",
             figure("opened")?,

@@ -151,4 +151,15 @@ fn plain_requests_in_a_burst_close_no_stranger() {
 fn a_publisher_that_is_held_closes_no_member_that_reads() {
     let text = hostile("hold --seconds 2");
     assert_kept(&text, &["members that read closed", "unrelated room: deliveries lost"]);
+    assert_kept(&text, &["held for each message: publishers closed"]);
+    for told in ["publishers stopped and released", "held for each message: holds a second"] {
+        assert!(text.contains(told), "no `{told}` in:\n{text}");
+    }
+}
+
+#[test]
+fn a_server_can_be_frozen_for_longer_than_it_is_by_default() {
+    let text = hostile("frozen --connections 20 --seconds 2 --frozen-for 4s");
+    assert!(text.contains("stopped for 4 s"), "{text}");
+    assert_kept(&text, &["of them closed"]);
 }

@@ -110,6 +110,7 @@ fn a_comparison_prints_ratios_and_writes_both_files() {
     command.arg("--json").arg(&json).arg("--html").arg(&html);
     let text = assert_clean(&command.output().expect("the program runs"));
     assert!(text.contains("medians of 2 rounds, ratios to limit"), "{text}");
+    assert!(text.contains("a ratio is the median of per-round ratios"), "{text}");
 
     let read = std::fs::read_to_string(&json).expect("the file");
     let read: serde_json::Value = serde_json::from_str(&read).expect("JSON");
@@ -127,12 +128,39 @@ fn a_comparison_prints_ratios_and_writes_both_files() {
 }
 
 #[test]
+fn a_server_that_runs_already_is_compared_and_left_alone() {
+    let running = Reference::start("tokio-tungstenite", "20", &[]).expect("it starts everywhere");
+    let png = std::env::temp_dir().join(format!("running-{}.png", std::process::id()));
+    let mut command = loadtest();
+    let other = format!("other={}@{}", running.url, running.child.id());
+    command.args(["compare", "echo", "--servers", &format!("limit,{other}"), "--pairs", "2"]);
+    command.args(["--connections", "5", "--duration", "1"]).arg("--png").arg(&png);
+    let output = command.output().expect("the program runs");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    if stderr.contains("this machine has none") {
+        eprintln!("no picture: {stderr}");
+    } else {
+        let text = assert_clean(&output);
+        let bars = text.lines().filter(|line| line.trim_start().starts_with("other "));
+        assert!(text.contains("server CPU per message"), "{text}");
+        assert!(bars.count() >= 2, "{text}");
+        let picture = std::fs::read(&png).expect("the file");
+        assert!(picture.starts_with(b"\x89PNG"), "not a picture");
+        std::fs::remove_file(png).expect("the file is ours");
+    }
+    // It still answers.
+    running.passes("echo --connections 2");
+}
+
+#[test]
 fn what_cannot_be_compared_is_told() {
     for (arguments, why) in [
         ("compare", "name the scenario"),
         ("compare echo --servers nonesuch", "no server of that name"),
         ("compare drain", "about shardcast alone"),
         ("compare echo --servers limit --base tokio-uring", "not among the servers"),
+        ("compare echo --servers x=ws://127.0.0.1:9/ws", "NAME=URL@PID"),
+        ("compare echo --servers x=ws://127.0.0.1:9/ws@4194305", "no process 4194305"),
         ("compare echo --servers x --external x=/nonexistent/x", "no such program"),
     ] {
         let output = loadtest().args(arguments.split(' ')).output().expect("the program runs");

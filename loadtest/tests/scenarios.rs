@@ -77,6 +77,11 @@ fn fanout_leaves_out_bystanders_and_those_that_never_read() {
 fn churn_lets_everyone_in_and_out() {
     let text = clean("churn --connections 20 --rooms 3 --duration 1 --pin off");
     assert!(text.contains("unsubscribe to answer"), "{text}");
+    let lines = |what: &str| text.lines().filter(|line| line.trim().starts_with(what)).count();
+    assert_eq!(lines("connect, upgrade, close: server CPU"), 1, "{text}");
+    assert_eq!(lines("connect, upgrade, subscribe, close: server CPU"), 1, "{text}");
+    assert_eq!(lines("the same bytes by a bare loop"), 2, "{text}");
+    assert_eq!(lines("ratio, median of 5 rounds"), 2, "{text}");
 }
 
 #[test]

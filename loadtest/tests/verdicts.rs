@@ -78,6 +78,13 @@ fn a_dead_server_is_told_at_once() {
 }
 
 #[test]
+fn a_refused_port_is_not_taken_for_a_server_that_hung_up() {
+    let output = loadtest(&["connect", "--url", "ws://127.0.0.1:9/ws", "--connections", "3"]);
+    assert_found(&output, 2, "3 × Connection refused");
+    assert!(!text(&output).contains("without a close frame"), "{}", text(&output));
+}
+
+#[test]
 fn a_missing_server_program_is_told() {
     let output = loadtest(&["connect", "--server", "/nonexistent/shardcast"]);
     assert_found(&output, 2, "is missing");
@@ -118,6 +125,10 @@ fn an_echo_is_measured_and_written_as_json() {
     let json = std::fs::read_to_string(&path).expect("the file");
     std::fs::remove_file(&path).expect("the file is ours");
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert!(json["date"].as_str().is_some_and(|date| date.ends_with('Z')), "{json:#}");
+    assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+    assert!(json["command"].as_str().is_some_and(|it| it.starts_with("loadtest echo --url ")));
+    assert!(json["machine"]["cpu"].as_str().is_some_and(|cpu| !cpu.is_empty()));
     let run = &json["runs"][0];
     assert!(run["figures"]["messages"].as_f64() > Some(0.0), "{json:#}");
     assert!(run["latency_ns"]["round_trip"]["p99"].as_u64() > Some(0));

@@ -64,6 +64,11 @@ impl Swarm {
         })
     }
 
+    /// The server's port.
+    pub(crate) fn port(&self) -> u16 {
+        self.target.address().port()
+    }
+
     /// Connections started so far, lost ones included.
     pub(crate) fn len(&self) -> usize {
         self.links.len()
@@ -277,7 +282,10 @@ impl Swarm {
     /// was not yet read: what the server said last counts.
     fn judge_write<T: Traffic>(&mut self, index: usize, result: Result<(), Loss>, traffic: &mut T) {
         if let Err(loss) = result {
-            self.read(index, true, traffic);
+            // Nothing was said where no connection came to be.
+            if self.links[index].phase != Phase::Dialling {
+                self.read(index, true, traffic);
+            }
             self.lose(index, loss, traffic);
         }
     }

@@ -78,6 +78,12 @@ impl Wire {
         }
     }
 
+    /// The server's port and this one's; 0 for one that is not known any more.
+    pub(crate) fn ports(&self) -> (u16, u16) {
+        let port = |address: io::Result<SocketAddr>| address.map_or(0, |address| address.port());
+        (port(self.stream.peer_addr()), port(self.stream.local_addr()))
+    }
+
     /// From now on reads wait for at most `patience`.
     pub(crate) fn wait_for(&self, patience: Duration) -> io::Result<()> {
         self.stream.set_read_timeout(Some(patience))

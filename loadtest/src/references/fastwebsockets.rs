@@ -36,7 +36,7 @@ type Writer = WebSocketWrite<BufWriter<OwnedWriteHalf>>;
 pub(super) fn serve(listener: net::TcpListener) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
-        super::announce(&listener)?;
+        super::listener::announce(&listener)?;
         let listener = TcpListener::from_std(listener)?;
         let hub = Hub::new();
         loop {

@@ -12,7 +12,7 @@
 use super::frames::{self, BINARY, CLOSE, TEXT};
 use super::speech::{self, Wish};
 use super::upgrade;
-use crate::scenarios::echo;
+use crate::stamp;
 use anyhow::{Result, ensure};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -94,7 +94,7 @@ struct Limit {
 /// others are broadcasts of `size` bytes.
 pub(super) fn serve(listener: net::TcpListener, size: usize, broadcast_only: bool) -> Result<()> {
     let mut poll = Poll::new()?;
-    super::announce(&listener)?;
+    super::listener::announce(&listener)?;
     let mut listener = TcpListener::from_std(listener);
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let mut events = Events::with_capacity(1024);
@@ -124,7 +124,7 @@ pub(super) fn serve(listener: net::TcpListener, size: usize, broadcast_only: boo
 impl Limit {
     fn new(size: usize, broadcast_only: bool) -> Self {
         let mut answer = Vec::new();
-        frames::append(BINARY, &echo::payload(size), &mut answer);
+        frames::append(BINARY, &stamp::payload(size), &mut answer);
         let echo = Repeated::new(answer, frames::masked_bytes(size));
         let data = format!("\"{}\"", "b".repeat(size));
         let mut answer = Vec::new();

@@ -7,44 +7,30 @@
 //! connection, no errors. They are built and run as hidden roles of this
 //! program, so that a comparison needs no other.
 
+mod bare;
 mod fastwebsockets;
 mod frames;
 mod hub;
 mod limit;
+mod listener;
+mod names;
 mod speech;
 mod tokio_tungstenite;
 mod tokio_uring;
 mod upgrade;
 
-use anyhow::{Context, Result, bail};
+pub(crate) use names::{BARE, LIMIT, NAMES, REFERENCE, is_known};
+
+use anyhow::{Result, bail};
 use clap::Parser;
-use socket2::{Domain, Protocol, Socket, Type};
 use std::ffi::OsString;
-use std::net::{SocketAddr, TcpListener};
-
-/// The hidden first argument by which this program becomes a reference server.
-pub(crate) const REFERENCE: &str = "__reference";
-
-/// The name of the one that does the least.
-pub(crate) const LIMIT: &str = "limit";
-
-/// All of them.
-pub(crate) const NAMES: [&str; 4] = [LIMIT, "tokio-tungstenite", "fastwebsockets", "tokio-uring"];
-
-/// Connections that wait to be accepted: more than are dialled at a time.
-const BACKLOG: i32 = 4096;
-
-/// Whether there is a reference server called `name`.
-pub(crate) fn is_known(name: &str) -> bool {
-    NAMES.contains(&name)
-}
+use std::net::SocketAddr;
 
 /// What a reference server is told.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "loadtest __reference")]
 struct Options {
     /// Which one
-    #[arg(value_parser = NAMES)]
     name: String,
 
     #[arg(long)]
@@ -52,39 +38,28 @@ struct Options {
 
     /// Bytes of each message: what `limit` goes by instead of parsing, and what
     /// decides on a library's buffers
-    #[arg(long)]
+    #[arg(long, default_value_t = 0)]
     size: usize,
 
     /// All messages but raw ones are broadcasts: `limit` need not look
     #[arg(long)]
     broadcast_only: bool,
+
+    /// Each client is greeted and subscribes to one room (bare)
+    #[arg(long)]
+    subscribe: bool,
 }
 
 /// Is the reference server that `arguments` name, for ever.
 pub(crate) fn serve(arguments: impl Iterator<Item = OsString>) -> Result<()> {
     let options = Options::parse_from([OsString::from(REFERENCE)].into_iter().chain(arguments));
-    let listener = listen(options.listen)?;
+    let listener = listener::listen(options.listen)?;
     match options.name.as_str() {
         LIMIT => limit::serve(listener, options.size, options.broadcast_only),
+        BARE => bare::serve(listener, options.subscribe),
         "tokio-tungstenite" => tokio_tungstenite::serve(listener, options.size),
         "fastwebsockets" => fastwebsockets::serve(listener),
         "tokio-uring" => tokio_uring::serve(listener),
         other => bail!("{other}: no such reference server"),
     }
-}
-
-/// Says where it listens, everything else being ready.
-fn announce(listener: &TcpListener) -> Result<()> {
-    println!("listening on {}", listener.local_addr()?);
-    Ok(())
-}
-
-/// A listening socket that does not block.
-fn listen(address: SocketAddr) -> Result<TcpListener> {
-    let kind = Type::STREAM.nonblocking();
-    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into()).with_context(|| format!("cannot listen on {address}"))?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }

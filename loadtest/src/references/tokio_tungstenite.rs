@@ -31,7 +31,7 @@ pub(super) fn serve(listener: net::TcpListener, size: usize) -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
-        super::announce(&listener)?;
+        super::listener::announce(&listener)?;
         let listener = TcpListener::from_std(listener)?;
         let hub = Hub::new();
         loop {

@@ -48,7 +48,7 @@ pub(super) fn serve(listener: net::TcpListener) -> Result<()> {
     // fail instead of waiting.
     listener.set_nonblocking(false)?;
     let runtime = Runtime::new(&runtime).context("this kernel gives tokio-uring no ring")?;
-    super::announce(&listener)?;
+    super::listener::announce(&listener)?;
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener);
         let hub = Hub::new();

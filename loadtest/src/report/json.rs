@@ -1,23 +1,23 @@
 //! The file of results for programs.
 
-use super::{Comparison, Outcome, PERCENTILES};
+use super::quantity::PERCENTILES;
+use crate::comparison::Comparison;
 use crate::measure::Latency;
+use crate::outcome::{Chart, Outcome};
+use crate::provenance::Provenance;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// Writes all outcomes of a run and what was compared, with the machine they
-/// come from, of which the run could use `cores`.
+/// Writes all outcomes of a run and what was compared, with the circumstances.
 pub(crate) fn write_json(
     path: &Path,
-    cores: usize,
+    provenance: &Provenance,
     outcomes: &[Outcome],
     comparison: Option<&Comparison>,
 ) -> Result<()> {
-    let mut document = json!({
-        "machine": { "cores": cores, "kernel": super::kernel() },
-        "runs": outcomes.iter().map(outcome_json).collect::<Vec<_>>(),
-    });
+    let mut document = provenance.json();
+    document["runs"] = outcomes.iter().map(outcome_json).collect();
     if let Some(comparison) = comparison {
         document["comparison"] = comparison_json(comparison);
     }
@@ -32,7 +32,7 @@ fn outcome_json(outcome: &Outcome) -> Value {
     let latencies: Map<_, _> = outcome
         .latencies
         .iter()
-        .map(|(key, _, latency)| ((*key).to_owned(), latency_json(latency)))
+        .map(|known| (known.key.to_owned(), latency_json(&known.latency)))
         .collect();
     let over_time: Vec<_> = outcome.series.points().map(|(at, rate)| json!([at, rate])).collect();
     json!({
@@ -41,8 +41,15 @@ fn outcome_json(outcome: &Outcome) -> Value {
         "figures": figures,
         "latency_ns": latencies,
         "per_second_over_time": over_time,
+        "charts": outcome.charts.iter().map(chart_json).collect::<Vec<_>>(),
         "violations": outcome.violations,
     })
+}
+
+fn chart_json(chart: &Chart) -> Value {
+    let lines: Map<_, _> =
+        chart.lines.iter().map(|(name, points)| (name.clone(), json!(points))).collect();
+    json!({ "title": chart.title, "x": chart.x_label, "lines": lines })
 }
 
 fn comparison_json(comparison: &Comparison) -> Value {
@@ -61,6 +68,7 @@ fn comparison_json(comparison: &Comparison) -> Value {
     json!({
         "scenario": comparison.scenario,
         "base": comparison.base,
+        "ratio": Comparison::RATIO_MEANING,
         "rounds": comparison.rounds,
         "metrics": metrics,
     })

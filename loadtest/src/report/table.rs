@@ -1,9 +1,10 @@
-//! An outcome as a table for people.
+//! An outcome, or a comparison, as a table for people.
 
-use super::{Outcome, PERCENTILES, Unit};
-use indicatif::{HumanBytes, HumanCount, HumanDuration};
+use super::quantity::{PERCENTILES, Scale, value_text};
+use crate::comparison::Comparison;
+use crate::outcome::{Distribution, Outcome, Unit};
+use indicatif::HumanCount;
 use std::fmt;
-use std::time::Duration;
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -16,7 +17,7 @@ impl fmt::Display for Outcome {
         writeln!(f, "{}", if self.settings.is_empty() { "" } else { ")" })?;
         for figure in &self.figures {
             let value = value_text(figure.value, figure.unit);
-            writeln!(f, "  {:<34} {value:>16}", figure.label)?;
+            writeln!(f, "  {:<40} {value:>16}", figure.label)?;
         }
         if !self.latencies.is_empty() {
             write!(f, "  {:<34}", "latency")?;
@@ -25,15 +26,13 @@ impl fmt::Display for Outcome {
             }
             writeln!(f, " {:>12}", "count")?;
         }
-        for (_, label, latency) in &self.latencies {
-            let histogram = latency.histogram();
+        let scale = latency_scale(&self.latencies);
+        for Distribution { label, latency, .. } in &self.latencies {
             write!(f, "    {label:<32}")?;
-            for (_, percentile) in PERCENTILES {
-                let value = histogram.value_at_percentile(percentile);
-                write!(f, " {:>10}", time_text(value as f64))?;
+            for value in told(latency) {
+                write!(f, " {:>10}", scale.text(value))?;
             }
-            let count = HumanCount(histogram.len()).to_string();
-            writeln!(f, " {:>10} {count:>12}", time_text(histogram.max() as f64))?;
+            writeln!(f, " {:>12}", HumanCount(latency.histogram().len()).to_string())?;
         }
         for violation in &self.violations {
             writeln!(f, "  VIOLATION: {violation}")?;
@@ -42,26 +41,64 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A number with its unit, for people.
-pub(crate) fn value_text(value: f64, unit: Unit) -> String {
-    let whole = || HumanCount(value.max(0.0).round() as u64);
-    match unit {
-        Unit::Count => whole().to_string(),
-        Unit::PerSecond => format!("{}/s", whole()),
-        Unit::Nanoseconds => time_text(value),
-        Unit::Bytes if value < 10_240.0 => format!("{value:.0} B"),
-        Unit::Bytes => HumanBytes(value as u64).to_string(),
-        Unit::Share => format!("{:.0} %", value * 100.0),
+/// The percentiles of one distribution that are told, and its maximum.
+pub(super) fn told(latency: &crate::measure::Latency) -> impl Iterator<Item = f64> {
+    let histogram = latency.histogram();
+    let percentiles = PERCENTILES.iter().map(|(_, at)| histogram.value_at_percentile(*at));
+    percentiles.chain([histogram.max()]).map(|value| value as f64)
+}
+
+/// The unit in which all of `latencies` are told.
+pub(super) fn latency_scale(latencies: &[Distribution]) -> Scale {
+    Scale::of(Unit::Nanoseconds, latencies.iter().flat_map(|known| told(&known.latency)))
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Comparison { scenario, base, rounds, metrics } = self;
+        writeln!(f, "\ncompare {scenario}: medians of {rounds} rounds, ratios to {base}")?;
+        writeln!(f, "  {}", Comparison::RATIO_MEANING)?;
+        for metric in metrics {
+            writeln!(f, "\n  {:<24} {:>16} {:>24}", metric.label, "median", "ratio")?;
+            let scale = Scale::of(metric.unit, metric.rows.iter().map(|row| row.value));
+            for row in &metric.rows {
+                let value = scale.text(row.value);
+                let ratio = row.ratio.to_string();
+                writeln!(f, "    {:<22} {value:>16} {ratio:>24}", row.server)?;
+            }
+        }
+        Ok(())
     }
 }
 
-/// A time for people.
-pub(crate) fn time_text(value_ns: f64) -> String {
-    match value_ns {
-        ns if ns < 10_000.0 => format!("{ns:.0} ns"),
-        ns if ns < 10_000_000.0 => format!("{:.1} µs", ns / 1e3),
-        ns if ns < 10_000_000_000.0 => format!("{:.1} ms", ns / 1e6),
-        ns if ns < 120e9 => format!("{:.1} s", ns / 1e9),
-        ns => HumanDuration(Duration::from_nanos(ns as u64)).to_string(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::Latency;
+
+    #[test]
+    fn a_violation_is_in_the_table() {
+        let mut outcome = Outcome::new("fanout");
+        outcome.setting("connections", 10);
+        outcome.figure("rate", "deliveries", 1234.0, Unit::PerSecond);
+        outcome.forbid(0, "messages lost");
+        assert!(outcome.is_clean());
+        outcome.forbid(3, "messages lost");
+        assert!(!outcome.is_clean());
+        let table = outcome.to_string();
+        assert!(table.contains("1,234/s"), "{table}");
+        assert!(table.contains("VIOLATION: 3 messages lost"), "{table}");
+    }
+
+    #[test]
+    fn latencies_of_one_table_have_one_unit() {
+        let mut outcome = Outcome::new("echo");
+        let mut latency = Latency::new();
+        latency.record(8_600_000);
+        latency.record(10_600_000);
+        outcome.latency("round_trip", "round trip", &latency);
+        let table = outcome.to_string();
+        let line = table.lines().find(|line| line.contains("round trip")).unwrap();
+        assert!(line.contains(" 8.60 ms") && line.contains(" 10.6 ms"), "{line}");
     }
 }

@@ -3,16 +3,17 @@
 //! publisher `j` of room `r` is connection `r + j * rooms`. Rooms are numbered
 //! from that of this share.
 
+use super::Plan;
 use super::schedule::{Publication, Schedule};
-use super::{Plan, Watch};
+use super::watch::Watch;
 use crate::client::pubsub::{self, StampReader};
 use crate::client::{Loss, Message, Swarm, Traffic};
 use crate::clock::now_ns;
 use crate::ledger::Ledger;
 use crate::limits::PUBLISHES_PER_TURN;
 use crate::measure::{Latency, Losses};
+use crate::outcome::Outcome;
 use crate::progress;
-use crate::report::Outcome;
 use crate::share::{Part, Series};
 use crate::stamp::Stamp;
 use anyhow::{Result, ensure};

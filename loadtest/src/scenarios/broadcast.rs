@@ -1,13 +1,14 @@
 //! `broadcast`: every one of N clients sends one message to all, and the round
 //! ends when all N² have arrived.
 
-use super::{Plan, Watch, linger, per_second};
+use super::Plan;
+use super::watch::{Watch, linger, per_second};
 use crate::client::opening::{Until, open_all};
 use crate::client::{Loss, Message, Swarm, Traffic, pubsub};
 use crate::clock::{nanoseconds, now_ns};
 use crate::measure::{Latency, Losses, Window};
+use crate::outcome::{Outcome, Unit};
 use crate::progress;
-use crate::report::{Outcome, Unit};
 use crate::share::Series;
 use anyhow::Result;
 

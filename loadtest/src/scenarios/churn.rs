@@ -1,15 +1,17 @@
 //! `churn`: connections that come and go without pause: connect, join, leave,
 //! drop, again. A third ends with a close frame, a third drops the socket after
-//! leaving its room, a third drops it while in the room.
+//! leaving its room, a third drops it while in the room. What one of them costs is
+//! told by `cycles`.
 
-use super::{Plan, Watch, per_second};
+use super::Plan;
+use super::watch::{Watch, per_second};
 use crate::client::pubsub::{self, Said};
 use crate::client::{Loss, Message, Swarm, Traffic};
 use crate::clock::{nanoseconds, now_ns};
 use crate::limits::DIALS_IN_FLIGHT;
 use crate::measure::{Latency, Losses, Usage};
+use crate::outcome::{Outcome, Unit};
 use crate::progress;
-use crate::report::{Outcome, Unit};
 use crate::share::{Part, Series, Share};
 use anyhow::{Result, ensure};
 

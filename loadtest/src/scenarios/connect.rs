@@ -1,11 +1,12 @@
 //! `connect`: how long it takes until all connections are upgraded and
 //! subscribed, spread over rooms.
 
-use super::{Plan, per_second};
+use super::Plan;
+use super::watch::per_second;
 use crate::client::Swarm;
 use crate::client::opening::{Opened, Seats, Until, open};
 use crate::measure::Usage;
-use crate::report::{Outcome, Unit};
+use crate::outcome::{Outcome, Unit};
 use crate::share::{Part, Share};
 use anyhow::Result;
 

@@ -2,13 +2,14 @@
 //! its publisher's. Of the connections, three are used: a publisher, a member
 //! on its shard, a member on another.
 
+use super::Plan;
 use super::audience::{self, Audience};
 use super::schedule::Schedule;
-use super::{Plan, linger};
+use super::watch::linger;
 use crate::client::Swarm;
 use crate::client::opening::{self, Until, open};
 use crate::clock::now_ns;
-use crate::report::{Outcome, Unit};
+use crate::outcome::{Outcome, Unit};
 use anyhow::{Context, Result, ensure};
 
 /// The groups of members.

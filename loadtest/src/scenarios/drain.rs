@@ -2,14 +2,15 @@
 //! got back before its close is acknowledged: it must reach every member of the
 //! room before theirs. Every client must see close 1001, the server exit 0.
 
+use super::Plan;
 use super::audience::{self, Audience};
 use super::schedule::Schedule;
-use super::{Plan, Watch};
+use super::watch::Watch;
 use crate::client::opening::{Seats, Until, open_all};
 use crate::client::{Loss, Swarm};
 use crate::clock::{nanoseconds, now_ns};
 use crate::limits::SERVER_STOP;
-use crate::report::{Outcome, Unit};
+use crate::outcome::{Outcome, Unit};
 use crate::server_process::ServerProcess;
 use anyhow::{Result, bail, ensure};
 use std::time::Duration;

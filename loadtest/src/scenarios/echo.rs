@@ -2,14 +2,16 @@
 //! them back. A closed loop: it finds the most that the server can do, and its
 //! latencies are those of a server that is always busy.
 
-use super::{Plan, Watch, per_second};
+use super::Plan;
+use super::watch::{Watch, per_second};
 use crate::client::opening::{Until, open};
 use crate::client::{Loss, Message, Swarm, Traffic, frame};
 use crate::clock::{nanoseconds, now_ns};
 use crate::measure::{Latency, Losses, Usage};
+use crate::outcome::{Outcome, Unit};
 use crate::progress;
-use crate::report::{Outcome, Unit};
 use crate::share::{Part, Series, Share};
+use crate::stamp::payload;
 use anyhow::Result;
 use std::time::Duration;
 
@@ -71,11 +73,6 @@ pub(super) fn outcome(plan: &Plan, part: &Part, usage: Usage) -> Outcome {
     outcome.forbid(part.counted("unanswered"), "messages never came back");
     outcome.forbid(part.counted("wrong"), "messages came back changed");
     outcome
-}
-
-/// What every message says, `size` bytes long.
-pub(crate) fn payload(size: usize) -> Vec<u8> {
-    (0..size).map(|at| b'a' + (at % 26) as u8).collect()
 }
 
 struct Echo {

@@ -2,14 +2,15 @@
 //! few among many connections that do nothing, and a share of them may never
 //! read: the others' latency is what counts.
 
+use super::Plan;
 use super::audience::{self, Audience};
 use super::schedule::Schedule;
-use super::{Plan, linger, per_second};
+use super::watch::{linger, per_second};
 use crate::client::Swarm;
 use crate::client::opening::{Seats, Until, open};
 use crate::clock::now_ns;
 use crate::measure::Usage;
-use crate::report::{Outcome, Unit};
+use crate::outcome::{Outcome, Unit};
 use crate::share::{Part, Share};
 use anyhow::Result;
 

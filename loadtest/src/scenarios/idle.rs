@@ -3,11 +3,12 @@
 //! not counted. What the kernel keeps is shown beside it, for both ends together:
 //! it has no account for each.
 
-use super::{Plan, linger};
+use super::Plan;
+use super::watch::linger;
 use crate::client::opening::{Seats, Until, open};
 use crate::client::{Loss, Message, Swarm, Traffic};
 use crate::measure::{Losses, Memory, kernel_objects};
-use crate::report::{Outcome, Unit};
+use crate::outcome::{Outcome, Unit};
 use crate::share::{Part, Share};
 use crate::workforce::Workforce;
 use anyhow::{Context, Result, ensure};

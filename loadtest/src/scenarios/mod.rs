@@ -8,38 +8,26 @@ mod broadcast;
 mod churn;
 mod connect;
 mod cross;
+mod cycles;
 mod drain;
-pub(crate) mod echo;
+mod echo;
 mod fanout;
 pub(crate) mod hostile;
 mod idle;
 mod plan;
 mod rooms;
 mod schedule;
+mod watch;
 
 pub(crate) use plan::Plan;
 
 use crate::cli::{Scenario, Settings};
-use crate::client::{Swarm, Traffic};
-use crate::clock::{nanoseconds, now_ns};
-use crate::limits::STALL;
 use crate::measure::Memory;
-use crate::report::{Outcome, Unit};
+use crate::outcome::{Outcome, Unit};
 use crate::server_process::ServerProcess;
 use crate::share::Share;
 use crate::workforce::Workforce;
 use anyhow::{Result, bail};
-use std::time::Duration;
-
-/// How long [`linger`] listens.
-const LINGER: Duration = Duration::from_millis(300);
-
-impl Plan {
-    /// A swarm without connections, aimed at the plan's target.
-    fn swarm(&self) -> Result<Swarm> {
-        Swarm::new(&self.target)
-    }
-}
 
 /// Runs `scenario` against `server`, with at most `most` connections in each
 /// client process.
@@ -64,6 +52,11 @@ pub(crate) fn run(
         let each = after.saturating_sub(before) as f64 / plan.connections as f64;
         outcome.figure("resident_after", "server resident after", after as f64, Unit::Bytes);
         outcome.figure("resident_each", "grown per connection", each, Unit::Bytes);
+    }
+    if let (Scenario::Churn, Some(pid), 1) = (scenario, plan.server, plan.processes)
+        && outcome.is_clean()
+    {
+        cycles::measure(&plan, pid, &mut outcome)?;
     }
     outcome.setting("connections", plan.connections);
     if plan.processes > 1 {
@@ -113,47 +106,4 @@ pub(crate) fn share(plan: &Plan) -> Result<Box<dyn Share>> {
             bail!("this scenario is not divided")
         }
     })
-}
-
-/// Notices when nothing moves any more.
-#[derive(Debug)]
-struct Watch {
-    seen: u64,
-    since_ns: u64,
-}
-
-impl Watch {
-    fn new() -> Self {
-        Self { seen: 0, since_ns: now_ns() }
-    }
-
-    /// Says whether `count` has stood still for as long as a server may be
-    /// silent.
-    fn is_stalled(&mut self, count: u64) -> bool {
-        if count != self.seen {
-            self.seen = count;
-            self.since_ns = now_ns();
-        }
-        now_ns() - self.since_ns >= nanoseconds(STALL)
-    }
-
-    /// When to look again at the latest.
-    fn deadline_ns(&self) -> u64 {
-        self.since_ns + nanoseconds(STALL)
-    }
-}
-
-/// Listens for a moment after the last message that was due: one too many
-/// comes after it.
-fn linger<T: Traffic>(swarm: &mut Swarm, traffic: &mut T) -> Result<()> {
-    let end_ns = now_ns() + nanoseconds(LINGER);
-    while now_ns() < end_ns {
-        swarm.turn(end_ns, traffic)?;
-    }
-    Ok(())
-}
-
-/// Events per second.
-fn per_second(count: u64, wall_ns: u64) -> f64 {
-    count as f64 * 1e9 / wall_ns.max(1) as f64
 }

@@ -1,7 +1,7 @@
 //! What a scenario is to do, and how it is divided among client processes. Pure.
 
 use crate::cli::{Scenario, Settings};
-use crate::client::Target;
+use crate::client::{Swarm, Target};
 use crate::limits::PROCESSES;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,11 @@ impl Plan {
             processes,
             process: 0,
         })
+    }
+
+    /// A swarm without connections, aimed at the plan's target.
+    pub(super) fn swarm(&self) -> Result<Swarm> {
+        Swarm::new(&self.target)
     }
 
     /// One plan per process: connections, members and rooms are divided evenly,

@@ -2,14 +2,15 @@
 //! member of its room, in the order of its publisher, and only once. A soak is
 //! the same for a long while.
 
+use super::Plan;
 use super::audience::{self, Audience};
 use super::schedule::Schedule;
-use super::{Plan, linger, per_second};
+use super::watch::{linger, per_second};
 use crate::client::Swarm;
 use crate::client::opening::{Seats, Until, open};
 use crate::clock::now_ns;
 use crate::measure::Usage;
-use crate::report::{Outcome, Unit};
+use crate::outcome::{Outcome, Unit};
 use crate::share::{Part, Share};
 use anyhow::Result;
 

@@ -20,8 +20,9 @@ pub(super) const TRY_AGAIN_LATER: u16 = 1013;
 /// missing counts as lost.
 const QUIET: Duration = Duration::from_secs(3);
 
-/// How long the rest of an attack may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the rest of an attack may take to arrive: twice what it needs at the
+/// rate at which messages came so far, within these bounds.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(180));
 
 const WAKE: Duration = Duration::from_millis(20);
 
@@ -94,6 +95,7 @@ impl Crowd {
     /// Reads until all has arrived that `progress` says was sent, or nothing
     /// comes any more.
     pub(super) fn run(mut self, progress: &Progress) -> Result<Crowding> {
+        let begun_ns = now_ns();
         let mut seen = 0;
         let mut moved_ns = now_ns();
         let mut end_ns = u64::MAX;
@@ -108,9 +110,13 @@ impl Crowd {
                 moved_ns = now;
                 continue;
             };
-            end_ns = end_ns.min(now + nanoseconds(PATIENCE));
-            let is_over = now >= end_ns || now - moved_ns >= nanoseconds(QUIET);
             let missing = self.missing(sent);
+            if end_ns == u64::MAX {
+                let needed = (now - begun_ns) as f64 * missing as f64 / seen.max(1) as f64;
+                let (least, most) = (nanoseconds(PATIENCE.0), nanoseconds(PATIENCE.1));
+                end_ns = now + ((2.0 * needed) as u64).clamp(least, most);
+            }
+            let is_over = now >= end_ns || now - moved_ns >= nanoseconds(QUIET);
             if missing == 0 || is_over {
                 break missing;
             }

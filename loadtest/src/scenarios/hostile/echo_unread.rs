@@ -1,16 +1,16 @@
 //! `echo-unread`: clients that send everything in a loop before they read, as a
 //! script does with a library that queues. Everything comes back, in order.
 
+use super::attack;
 use super::findings::Findings;
 use super::options::Plan;
-use super::stage::Stage;
 use crate::client::frame::{self, BINARY};
 use crate::client::opening::{Until, open};
 use crate::client::{Loss, Message, Swarm, Traffic};
 use crate::clock::{nanoseconds, now_ns};
 use crate::limits::STALL;
 use crate::measure::Losses;
-use crate::report::Unit;
+use crate::outcome::Unit;
 use anyhow::Result;
 use std::thread;
 use std::time::Duration;
@@ -22,10 +22,9 @@ const SHAPES: [(u32, usize); 3] = [(10_000, 1_024), (100, 65_536), (20, 400_000)
 const PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = plan.findings();
+    let (mut findings, stage) = attack::open(plan, &[])?;
     let clients = plan.connections(8, 3);
     findings.note(format!("{clients} clients for each shape"));
-    let stage = Stage::start(plan, &[])?;
     for (count, size) in SHAPES {
         let mut echoes =
             Echoes { next: vec![0; clients], size, wrong: 0, losses: Losses::default() };

@@ -1,15 +1,16 @@
 //! `errors-unread`: clients that send empty frames or what is no JSON, and never
 //! read the errors that they are told. What waits for each is bounded.
 
+use super::attack;
 use super::findings::Findings;
 use super::judge;
 use super::lossy::SMALL_SOCKET;
 use super::options::Plan;
 use super::pushers::Pushers;
-use super::stage::{Stage, beside, join};
+use super::stage::{beside, join};
 use crate::client::Wire;
 use crate::client::frame::{self, TEXT};
-use crate::report::Unit;
+use crate::outcome::Unit;
 use anyhow::{Context, Result};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -21,8 +22,7 @@ const FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = plan.findings();
-    let stage = Stage::start(plan, &[])?;
+    let (mut findings, stage) = attack::open(plan, &[])?;
     let clients = plan.connections(500, 60);
     let mut pushers = Pushers::default();
     for number in 0..clients {

@@ -2,7 +2,8 @@
 //! of a table. Pure.
 
 use crate::measure::Latency;
-use crate::report::{Unit, value_text};
+use crate::outcome::Unit;
+use crate::report::value_text;
 use std::fmt;
 
 /// One figure. With a bar it is a promise: at most that much.

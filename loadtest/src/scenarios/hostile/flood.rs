@@ -7,6 +7,7 @@ use super::stage::End;
 use crate::client::pubsub::{self, Said};
 use crate::client::{Loss, Message, Swarm, Target, Traffic};
 use crate::clock::{nanoseconds, now_ns};
+use crate::kernel_queues;
 use crate::measure::Losses;
 use crate::stamp::Stamp;
 use anyhow::Result;
@@ -20,11 +21,12 @@ const BATCH_BYTES: usize = 32 * 1024;
 /// The most messages of one publisher: what a stamp can number.
 const MESSAGES: u32 = (1 << 24) - 1;
 
-/// How long the server may take to read what was sent until the end.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the server may take to read what was sent until the end: twice what
+/// it needs at the rate at which it has read so far, within these bounds.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(180));
 
 /// How long the rest may take to arrive everywhere.
-const FINISH: Duration = Duration::from_secs(60);
+const FINISH: Duration = Duration::from_secs(200);
 
 const WAKE: Duration = Duration::from_millis(5);
 
@@ -48,6 +50,10 @@ pub(super) struct Flood {
     /// The most messages of each.
     most: u32,
     sent: Vec<u32>,
+    /// Bytes of all those messages.
+    sent_bytes: u64,
+    /// Times that a client found its socket full, and later not.
+    blocked: u64,
     ears: Ears,
 }
 
@@ -55,8 +61,11 @@ pub(super) struct Flood {
 #[derive(Debug)]
 pub(super) struct Flooded {
     pub(super) sent: u64,
-    /// Bytes that the server had not read long after the end.
+    /// Bytes that the server had not read so long after the end.
     pub(super) unread: u64,
+    pub(super) waited: Duration,
+    /// Times that a publisher was stopped by a full socket and went on.
+    pub(super) blocked: u64,
     /// Errors that the flooders were told, and the first of them.
     pub(super) errors: u64,
     pub(super) first_error: Option<String>,
@@ -85,7 +94,9 @@ impl Flood {
             seats::subscribe(&mut swarm, &links, rooms.clone())?;
         }
         let sent = vec![0; links.len()];
-        Ok(Self { swarm, links, audience, size, most: MESSAGES, sent, ears: Ears::default() })
+        let ears = Ears::default();
+        let most = MESSAGES;
+        Ok(Self { swarm, links, audience, size, most, sent, sent_bytes: 0, blocked: 0, ears })
     }
 
     /// Lets each flooder send at most `messages`.
@@ -101,7 +112,7 @@ impl Flood {
         let taken = taken.map(|(link, sent)| if self.swarm.is_open(*link) { *sent } else { 0 });
         // Nobody else sets it. Whatever failed, others wait for it.
         let _ = progress.sent.set(taken.collect());
-        let unread = pushed?;
+        let (unread, waited) = pushed?;
         let end_ns = now_ns() + nanoseconds(FINISH);
         while !progress.finished.load(Ordering::Relaxed) && now_ns() < end_ns {
             self.swarm.turn(now_ns() + nanoseconds(WAKE), &mut self.ears)?;
@@ -109,6 +120,8 @@ impl Flood {
         Ok(Flooded {
             sent: self.sent.iter().map(|count| u64::from(*count)).sum(),
             unread,
+            waited,
+            blocked: self.blocked,
             errors: self.ears.errors,
             first_error: self.ears.first_error,
             losses: self.ears.losses,
@@ -116,8 +129,9 @@ impl Flood {
     }
 
     /// Floods until `end`, and waits until the server has taken it. Gives the
-    /// bytes that it has not.
-    fn push(&mut self, end: &End) -> Result<u64> {
+    /// bytes that it has not, and for how long they were waited for.
+    fn push(&mut self, end: &End) -> Result<(u64, Duration)> {
+        let begun_ns = now_ns();
         let mut frames = Vec::new();
         while !end.is_reached() {
             let mut busy = false;
@@ -129,7 +143,10 @@ impl Flood {
                     frames.clear();
                     self.batch(at, &mut frames);
                     self.swarm.send(link, &frames, &mut self.ears);
-                    busy |= self.swarm.unsent(link) == 0;
+                    self.sent_bytes += frames.len() as u64;
+                    let is_full = self.swarm.unsent(link) > 0;
+                    self.blocked += u64::from(is_full);
+                    busy |= !is_full;
                 }
             }
             if !left {
@@ -138,11 +155,14 @@ impl Flood {
             let wake_ns = if busy { 0 } else { now_ns() + nanoseconds(WAKE) };
             self.swarm.turn(wake_ns, &mut self.ears)?;
         }
-        let patience_ns = now_ns() + nanoseconds(PATIENCE);
+        let ended_ns = now_ns();
+        let backlog = self.unread() + kernel_queues::towards(self.swarm.port());
+        let patience = patience(self.sent_bytes, backlog, ended_ns - begun_ns);
+        let patience_ns = ended_ns + nanoseconds(patience);
         while self.unread() > 0 && now_ns() < patience_ns {
             self.swarm.turn(now_ns() + nanoseconds(WAKE), &mut self.ears)?;
         }
-        Ok(self.unread())
+        Ok((self.unread(), Duration::from_nanos(now_ns() - ended_ns)))
     }
 
     fn unread(&self) -> u64 {
@@ -171,6 +191,15 @@ impl Flood {
     }
 }
 
+/// How long `backlog` of `sent` bytes may take a server that has read the others
+/// in `elapsed_ns`.
+fn patience(sent: u64, backlog: u64, elapsed_ns: u64) -> Duration {
+    let (least, most) = PATIENCE;
+    let taken = sent.saturating_sub(backlog).max(1) as f64;
+    let needed_s = backlog as f64 / taken * elapsed_ns as f64 / 1e9;
+    Duration::from_secs_f64((2.0 * needed_s).min(most.as_secs_f64())).max(least)
+}
+
 impl Traffic for Ears {
     fn on_message(&mut self, _link: usize, message: Message<'_>, _reply: &mut Vec<u8>) {
         if pubsub::is_message(message.payload) {
@@ -184,5 +213,20 @@ impl Traffic for Ears {
 
     fn on_loss(&mut self, _link: usize, loss: Loss) {
         self.losses.add(&loss);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backlog_is_waited_for_as_long_as_the_server_needs_for_it() {
+        let second_ns = 1_000_000_000;
+        // 10 MB in 10 s, 90 MB to go: 90 s at that rate.
+        assert_eq!(patience(100_000_000, 90_000_000, 10 * second_ns).as_secs(), 180);
+        assert_eq!(patience(100_000_000, 80_000_000, 10 * second_ns).as_secs(), 80);
+        assert_eq!(patience(100_000_000, 0, 10 * second_ns), PATIENCE.0);
+        assert_eq!(patience(100, 100, second_ns), PATIENCE.1, "nothing was read");
     }
 }

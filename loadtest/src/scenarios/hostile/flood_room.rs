@@ -2,15 +2,14 @@
 //! What was accepted is delivered in order, or the publisher or the member is
 //! told; the memory that it takes is bounded and comes back.
 
-use super::crowd::{Crowd, Progress};
+use super::attack::{self, Attack, Attacked};
+use super::crowd::Crowd;
 use super::findings::Findings;
 use super::flood::{Audience, Flood};
+use super::judge;
 use super::options::Plan;
-use super::stage::{Stage, beside, join};
-use super::{attack_room, judge, tell_flood};
-use crate::report::Unit;
+use crate::outcome::Unit;
 use anyhow::Result;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Above idle, at any time.
@@ -21,33 +20,18 @@ const SETTLED_BYTES: u64 = 64 << 20;
 const SETTLE: Duration = Duration::from_secs(30);
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = plan.findings();
-    let stage = Stage::start(plan, &[])?;
+    let (mut findings, stage) = attack::open(plan, &[])?;
     let (mine, others) = if plan.shards() > 1 { (Some(0), Some(1)) } else { (None, None) };
     let flooders = usize::from(plan.options.flooders);
     let members = plan.connections(200, 100);
     let size = plan.size(100);
-    let room = attack_room();
+    let room = attack::attack_room();
     let target = stage.target();
     let crowd = Crowd::open(target, members, others, room.clone(), Some(flooders))?;
     let flood = Flood::open(target, flooders, mine, Audience::Rooms(room), size)?;
-    let watch = stage.watch(plan, true)?;
-
-    let progress = Arc::new(Progress::default());
-    let reading = {
-        let progress = Arc::clone(&progress);
-        beside(move || crowd.run(&progress))
-    };
-    let end = stage.end_after(plan.duration(10));
-    let flooding = {
-        let progress = Arc::clone(&progress);
-        let end = end.clone();
-        beside(move || flood.run(&end, &progress))
-    };
-    end.wait();
-    let observed = watch.end()?;
-    let crowding = join(reading)??;
-    let flooded = join(flooding)??;
+    let attack = Attack { duration: plan.duration(10), in_room: true, from_now: false };
+    let (attacked, crowding) = attack.run_with(plan, &stage, flood, crowd)?;
+    let Attacked { observed, flooded } = attacked;
     let peak = stage.grown().1;
 
     findings.note(format!("{flooders} flooders, {members} members, {size} bytes"));
@@ -61,7 +45,7 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
     findings.none("members cut without 1013", crowding.losses.count() - crowding.told);
     let most = (members / 10) as f64;
     findings.at_most("members closed with 1013", crowding.told as f64, Unit::Count, most);
-    tell_flood(&mut findings, &flooded);
+    attack::tell_flood(&mut findings, &flooded);
     findings.at_most("resident above idle, peak", peak as f64, Unit::Bytes, PEAK_BYTES as f64);
     let (settled, took) = stage.settle(SETTLED_BYTES, SETTLE);
     let what = format!("resident above idle, {} s after", took.as_secs());

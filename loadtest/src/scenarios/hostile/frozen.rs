@@ -1,12 +1,12 @@
 //! `frozen`: the server's process stands still for longer than its pong timeout,
 //! as on a machine that is paused or migrated. Whoever answers afterwards stays.
 
-use super::attack_room;
+use super::attack;
 use super::crowd::Crowd;
 use super::findings::Findings;
 use super::options::Plan;
-use super::stage::{Stage, beside, join};
-use crate::report::Unit;
+use super::stage::{beside, join};
+use crate::outcome::Unit;
 use anyhow::Result;
 use rustix::process::Signal;
 use std::sync::Arc;
@@ -16,14 +16,13 @@ use std::time::Duration;
 
 const FLAGS: [&str; 4] = ["--ping-interval", "1s", "--pong-timeout", "2s"];
 
-/// How long the server stands still.
+/// How long the server stands still, unless told otherwise.
 const PAUSE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = plan.findings();
-    let stage = Stage::start(plan, &FLAGS)?;
+    let (mut findings, stage) = attack::open(plan, &FLAGS)?;
     let members = plan.connections(1_000, 200);
-    let crowd = Crowd::open(stage.target(), members, None, attack_room(), None)?;
+    let crowd = Crowd::open(stage.target(), members, None, attack::attack_room(), None)?;
     let stop = Arc::new(AtomicBool::new(false));
     let staying = {
         let stop = Arc::clone(&stop);
@@ -33,14 +32,15 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
     let watch = stage.watch(plan, true)?;
     thread::sleep(Duration::from_secs(1));
     stage.server.signal(Signal::STOP)?;
-    thread::sleep(PAUSE);
+    let pause = plan.options.frozen_for.unwrap_or(PAUSE);
+    thread::sleep(pause);
     stage.server.signal(Signal::CONT)?;
     thread::sleep(plan.duration(5));
     let observed = watch.end()?;
     stop.store(true, Ordering::Relaxed);
     let crowding = join(staying)??;
 
-    findings.note(format!("stopped for {} s, pong timeout 2 s", PAUSE.as_secs()));
+    findings.note(format!("stopped for {} s, pong timeout 2 s", pause.as_secs()));
     findings.figure("clients that answer", members as f64, Unit::Count);
     findings.none("of them closed", crowding.losses.count());
     if crowding.losses.count() > 0 {

@@ -12,7 +12,7 @@ use crate::client::opening::{Until, open};
 use crate::client::{Swarm, Target, Wire};
 use crate::clock::{nanoseconds, now_ns};
 use crate::measure::Latency;
-use crate::report::Unit;
+use crate::outcome::Unit;
 use anyhow::Result;
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use super::options::Plan;
 use super::pushers::Pushers;
 use super::stage::Stage;
 use crate::client::Wire;
-use crate::report::Unit;
+use crate::outcome::Unit;
 use anyhow::Result;
 use std::net::Ipv4Addr;
 use std::time::Duration;

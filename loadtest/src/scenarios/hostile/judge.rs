@@ -3,7 +3,7 @@
 
 use super::findings::Findings;
 use super::stage::Observed;
-use crate::report::Unit;
+use crate::outcome::Unit;
 
 /// A stranger's ping, 99 of 100.
 const PING_MS: f64 = 100.0;

@@ -2,17 +2,15 @@
 //! drops; the messages are as short as they get. Strangers do not notice, and a
 //! stalled client keeps what `--queue-bytes` says.
 
-use super::crowd::Progress;
+use super::attack::{Attack, Attacked};
 use super::findings::Findings;
 use super::flood::{Audience, Flood};
 use super::options::Plan;
 use super::seats;
-use super::stage::{Stage, beside, join};
+use super::stage::Stage;
 use crate::client::Swarm;
-use crate::report::Unit;
+use crate::outcome::Unit;
 use anyhow::Result;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 const POLICIES: [&str; 3] = ["drop-oldest", "drop-newest", "conflate"];
 const ROOMS: usize = 127;
@@ -48,19 +46,9 @@ fn phase(plan: &Plan, policy: &str, stalled: usize, findings: &mut Findings) -> 
     for link in links {
         swarm.ignore(link)?;
     }
-    let watch = stage.watch(plan, false)?;
     // Connections and seats are not what waits for them.
-    stage.rest();
-    let progress = Arc::new(Progress::default());
-    let end = stage.end_after(plan.duration(6));
-    let flooding = {
-        let (progress, end) = (Arc::clone(&progress), end.clone());
-        beside(move || flood.run(&end, &progress))
-    };
-    end.wait();
-    let observed = watch.end()?;
-    progress.finished.store(true, Ordering::Relaxed);
-    let flooded = join(flooding)??;
+    let attack = Attack { duration: plan.duration(6), in_room: false, from_now: true };
+    let Attacked { observed, flooded } = attack.run(plan, &stage, flood)?;
     drop(swarm);
 
     findings.group(policy);

@@ -7,7 +7,7 @@ use super::flood::{Audience, Flood};
 use super::judge;
 use super::options::Plan;
 use super::stage::{Observed, Stage, beside, join};
-use crate::report::Unit;
+use crate::outcome::Unit;
 use anyhow::Result;
 use std::sync::Arc;
 use std::time::Duration;

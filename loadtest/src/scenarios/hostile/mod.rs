@@ -7,6 +7,7 @@
 //!   └────► flood, crowd, seats (the attack and the healthy beside it)
 //! ```
 
+mod attack;
 mod bystanders;
 mod crowd;
 mod echo_unread;
@@ -18,6 +19,7 @@ mod flood_room;
 mod frozen;
 mod full;
 mod hold;
+mod hold_cycles;
 mod http;
 mod judge;
 mod lossy;
@@ -32,12 +34,9 @@ mod stage;
 mod stalled_large;
 mod steady;
 
-use crate::report::Unit;
 use anyhow::{Context, Result};
 use findings::Findings;
-use flood::Flooded;
 use options::{Case, Options, Plan, Scale};
-use std::ops::Range;
 
 /// What `all` runs, with the numbers in which it differs from the defaults.
 const ALL: [Case; 13] = [
@@ -100,22 +99,5 @@ fn run_case(plan: &Plan) -> Result<Findings> {
         Case::Full => full::run(plan),
         Case::PlainGets => plain_gets::run(plan),
         Case::Hold => hold::run(plan),
-    }
-}
-
-/// The room of an attack that needs one.
-fn attack_room() -> Range<usize> {
-    0..1
-}
-
-/// Tells how the flooders fared.
-fn tell_flood(findings: &mut Findings, flooded: &Flooded) {
-    findings.figure("errors told to flooders", flooded.errors as f64, Unit::Count);
-    findings.at_most("not read of flooders, 20 s after", flooded.unread as f64, Unit::Bytes, 0.0);
-    if let Some(error) = &flooded.first_error {
-        findings.note(format!("a flooder was told: {error}"));
-    }
-    if flooded.losses.count() > 0 {
-        findings.note(format!("flooders: {}", flooded.losses));
     }
 }

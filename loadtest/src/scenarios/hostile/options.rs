@@ -84,9 +84,21 @@ pub(crate) struct Options {
     #[arg(long, value_name = "BYTES", default_value_t = 512 * 1024)]
     pub(crate) kernel_bytes: u64,
 
+    /// How long the server stands still, as in `70s` (frozen) [default: 3s]
+    #[arg(long, value_name = "TIME", value_parser = pause)]
+    pub(crate) frozen_for: Option<Duration>,
+
     /// Pings of strangers per second, all together
     #[arg(long, default_value_t = 160, value_parser = clap::value_parser!(u32).range(8..=10_000))]
     pub(crate) pings: u32,
+}
+
+/// A time of at least three seconds, which is above the pong timeout, and at most
+/// ten minutes.
+fn pause(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let allowed = Duration::from_secs(3)..=Duration::from_secs(600);
+    if allowed.contains(&time) { Ok(time) } else { Err("a time from 3s to 600s".to_owned()) }
 }
 
 /// How large cases are that were given no numbers.

@@ -2,12 +2,13 @@
 //! strangers. Their sockets leave the shards for the HTTP side; the strangers do
 //! not notice.
 
+use super::attack;
 use super::findings::Findings;
 use super::judge;
 use super::options::Plan;
-use super::stage::{Stage, beside, join};
+use super::stage::{beside, join};
 use crate::client::Wire;
-use crate::report::Unit;
+use crate::outcome::Unit;
 use anyhow::Result;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -24,8 +25,7 @@ const FACTOR: f64 = 3.0;
 const LEAST_NS: f64 = 5e6;
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = plan.findings();
-    let stage = Stage::start(plan, &[])?;
+    let (mut findings, stage) = attack::open(plan, &[])?;
     let count = plan.connections(2_000, 1_000);
     let duration = plan.duration(5);
     let quiet = stage.watch(plan, true)?;

@@ -3,6 +3,7 @@
 
 use super::stage::End;
 use crate::client::{LATE, Loss, Target, Wire, pubsub};
+use crate::kernel_queues;
 use anyhow::{Result, anyhow};
 use std::net::Ipv4Addr;
 use std::thread;
@@ -18,6 +19,9 @@ const PATIENCE: Duration = Duration::from_millis(20);
 
 /// With nothing more for so long, all has been read.
 const QUIET: Duration = Duration::from_secs(2);
+
+/// Beyond what reading what is queued needs at a member's pace.
+const CLOSE_SLACK: Duration = Duration::from_secs(3);
 
 /// How long the last of what was sent may take, once it is read at full speed.
 const REST: Duration = Duration::from_secs(15);
@@ -64,32 +68,57 @@ impl Sipper {
         Ok(Self { wire, rate })
     }
 
+    /// Reads at its rate until the server's Close frame, which it must send before
+    /// `end`, and for as long after that as what is queued in front of the frame
+    /// takes at this rate: in the kernel now, and `queued` bytes in the server. Gives
+    /// how it ended, and the bytes read.
+    pub(super) fn run_to_close(mut self, end: &End, queued: usize) -> (Ending, u64) {
+        let mut pace = Pace::new(self.rate);
+        let mut deadline = None;
+        while deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            if let Some(ending) = self.sip(&mut pace) {
+                return (ending, pace.read);
+            }
+            if deadline.is_none() && end.is_reached() {
+                let (server, client) = self.wire.ports();
+                let front = kernel_queues::between(server, client) + queued as u64;
+                let needed = Duration::from_secs_f64(front as f64 / self.rate as f64);
+                deadline = Some(Instant::now() + needed + CLOSE_SLACK);
+            }
+        }
+        (Ending::Stayed, pace.read)
+    }
+
     /// Reads at its rate until `end`; then all that is left as fast as it can: a
     /// connection that the server has ended looks alive until then, because the
     /// kernel goes on sending. Gives how it ended, and the bytes read until `end`.
     pub(super) fn run(mut self, end: &End) -> (Ending, u64) {
-        let begun = Instant::now();
-        let mut read = 0;
-        let mut turn = 0;
+        let mut pace = Pace::new(self.rate);
         while !end.is_reached() {
-            turn += 1;
-            let due = (begun.elapsed().as_secs_f64() * self.rate as f64) as u64;
-            if due > read {
-                match self.wire.sip((due - read) as usize) {
-                    Ok(sip) => {
-                        read += sip.bytes as u64;
-                        if let Some(code) = sip.closed {
-                            return (Ending::Closed(code), read);
-                        }
-                    }
-                    Err(loss) if is_patience(&loss) => {}
-                    Err(loss) => return (Ending::Cut(loss.to_string()), read),
-                }
+            if let Some(ending) = self.sip(&mut pace) {
+                return (ending, pace.read);
             }
-            let next = begun + SIP * turn;
-            thread::sleep(next.saturating_duration_since(Instant::now()));
         }
-        (self.rest(), read)
+        (self.rest(), pace.read)
+    }
+
+    /// Reads what is due, if anything is, and waits until more is. Says how the
+    /// connection ended, if it has.
+    fn sip(&mut self, pace: &mut Pace) -> Option<Ending> {
+        if let Some(due) = pace.due() {
+            match self.wire.sip(due) {
+                Ok(sip) => {
+                    pace.read += sip.bytes as u64;
+                    if let Some(code) = sip.closed {
+                        return Some(Ending::Closed(code));
+                    }
+                }
+                Err(loss) if is_patience(&loss) => {}
+                Err(loss) => return Some(Ending::Cut(loss.to_string())),
+            }
+        }
+        pace.wait();
+        None
     }
 
     fn rest(mut self) -> Ending {
@@ -108,6 +137,33 @@ impl Sipper {
             }
         }
         Ending::Stayed
+    }
+}
+
+/// How far a member has come that reads a number of bytes a second.
+struct Pace {
+    begun: Instant,
+    rate: usize,
+    read: u64,
+    turn: u32,
+}
+
+impl Pace {
+    fn new(rate: usize) -> Self {
+        Self { begun: Instant::now(), rate, read: 0, turn: 0 }
+    }
+
+    /// Bytes to read now, if there are any.
+    fn due(&self) -> Option<usize> {
+        let due = (self.begun.elapsed().as_secs_f64() * self.rate as f64) as u64;
+        due.checked_sub(self.read).filter(|due| *due > 0).map(|due| due as usize)
+    }
+
+    /// Waits until more is due.
+    fn wait(&mut self) {
+        self.turn += 1;
+        let next = self.begun + SIP * self.turn;
+        thread::sleep(next.saturating_duration_since(Instant::now()));
     }
 }
 

@@ -2,29 +2,26 @@
 //! large messages. What the kernel keeps for each of them is bounded, and nobody
 //! who reads is closed.
 
-use super::attack_room;
-use super::crowd::{Crowd, Progress};
+use super::attack::{self, Attack, Attacked};
+use super::crowd::Crowd;
 use super::findings::Findings;
 use super::flood::{Audience, Flood};
 use super::lossy::SMALL_SOCKET;
 use super::options::Plan;
-use super::stage::{Stage, beside, join};
-use super::{judge, seats, tell_flood};
+use super::{judge, seats};
 use crate::client::Swarm;
-use crate::report::Unit;
+use crate::outcome::Unit;
 use anyhow::Result;
-use std::sync::Arc;
 
 /// Members that read.
 const READERS: usize = 5;
 
 pub(super) fn run(plan: &Plan) -> Result<Findings> {
-    let mut findings = plan.findings();
-    let stage = Stage::start(plan, &[])?;
+    let (mut findings, stage) = attack::open(plan, &[])?;
     let target = stage.target();
     let stalled = plan.connections(500, 100);
     let size = plan.size(100_000);
-    let room = attack_room();
+    let room = attack::attack_room();
     let mut swarm = Swarm::new(target)?;
     swarm.limit_socket(SMALL_SOCKET);
     let links = seats::open_on(&mut swarm, stalled, None)?;
@@ -34,22 +31,9 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
     for link in links {
         swarm.ignore(link)?;
     }
-    let watch = stage.watch(plan, true)?;
-    stage.rest();
-    let progress = Arc::new(Progress::default());
-    let reading = {
-        let progress = Arc::clone(&progress);
-        beside(move || crowd.run(&progress))
-    };
-    let end = stage.end_after(plan.duration(8));
-    let flooding = {
-        let end = end.clone();
-        beside(move || flood.run(&end, &progress))
-    };
-    end.wait();
-    let observed = watch.end()?;
-    let crowding = join(reading)??;
-    let flooded = join(flooding)??;
+    let attack = Attack { duration: plan.duration(8), in_room: true, from_now: true };
+    let (attacked, crowding) = attack.run_with(plan, &stage, flood, crowd)?;
+    let Attacked { observed, flooded } = attacked;
     drop(swarm);
 
     findings.note(format!("{stalled} stalled, {size} bytes"));
@@ -62,7 +46,7 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
     findings.none("members that read closed", crowding.losses.count());
     findings.none("deliveries lost in silence", crowding.missing);
     findings.none("publishers that read closed", flooded.losses.count());
-    tell_flood(&mut findings, &flooded);
+    attack::tell_flood(&mut findings, &flooded);
     judge::all(&mut findings, &observed);
     Ok(findings)
 }

@@ -1,7 +1,7 @@
 //! `steady`: members that read 20 and 100 KB a second without pause, with a
 //! backlog that fits their queue and a room that carries less than they read,
 //! stay for the whole run. A member whose room carries more than it reads is told
-//! by a Close frame with 1013.
+//! by a Close frame with 1013, which comes behind what was queued before it.
 
 use super::crowd::TRY_AGAIN_LATER;
 use super::findings::Findings;
@@ -11,7 +11,7 @@ use super::sippers::{Ending, Sipper};
 use super::stage::{End, Stage, beside, join};
 use crate::client::{Swarm, Target, pubsub};
 use crate::clock::now_ns;
-use crate::report::Unit;
+use crate::outcome::Unit;
 use crate::stamp::Stamp;
 use anyhow::Result;
 use std::time::{Duration, Instant};
@@ -25,6 +25,9 @@ const BACKLOG: usize = 6 << 20;
 
 /// The receive buffer of a member, so that its reading shows at the server.
 const SOCKET: usize = 16 * 1024;
+
+/// What may wait for a member that is overrun.
+const OVERRUN_QUEUE: usize = 256 * 1024;
 
 /// A shorter run shows nothing.
 const LEAST: Duration = Duration::from_secs(6);
@@ -58,7 +61,7 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
 
     let flags = ["--write-timeout", &write_timeout, "--queue-bytes", "12m"];
     let stage = Stage::start(plan, &flags)?;
-    let endings = play(duration, &stage, &STAYING)?;
+    let endings = play(duration, &stage, &STAYING, |sipper, end| sipper.run(end))?;
     drop(stage);
     for (room, (ending, read)) in STAYING.iter().zip(endings) {
         let what = format!("{} B/s: ", room.read);
@@ -69,11 +72,16 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
         }
     }
 
-    let flags = ["--write-timeout", &write_timeout, "--queue-bytes", "256k"];
+    let queue_bytes = OVERRUN_QUEUE.to_string();
+    let flags = ["--write-timeout", &write_timeout, "--queue-bytes", &queue_bytes];
     let flags = [&flags[..], &["--close-timeout", "30s"]].concat();
     let stage = Stage::start(plan, &flags)?;
-    let endings = play(duration, &stage, &OVERRUN)?;
-    for (ending, _) in endings {
+    // What waits in the queue when the member is given up, and what is being sent.
+    let queued = 2 * OVERRUN_QUEUE;
+    let to_close = move |sipper: Sipper, end: &End| sipper.run_to_close(end, queued);
+    let endings = play(duration, &stage, &OVERRUN, to_close)?;
+    for (ending, read) in endings {
+        findings.figure("overrun: read until its end", read as f64, Unit::Bytes);
         let told = ending == Ending::Closed(TRY_AGAIN_LATER);
         findings.none("overrun: not closed with 1013", u64::from(!told));
         findings.note(format!("overrun: {ending:?}"));
@@ -81,8 +89,14 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
     Ok(findings)
 }
 
-/// Lets one member of each of `rooms` read, and publishes to them.
-fn play(duration: Duration, stage: &Stage, rooms: &[Room]) -> Result<Vec<(Ending, u64)>> {
+/// Publishes to `rooms`, and lets one member of each read
+/// as `read` does.
+fn play(
+    duration: Duration,
+    stage: &Stage,
+    rooms: &[Room],
+    read: impl Fn(Sipper, &End) -> (Ending, u64) + Copy + Send + 'static,
+) -> Result<Vec<(Ending, u64)>> {
     let open = |(at, room): (usize, &Room)| Sipper::open(stage.target(), at, room.read, SOCKET);
     let sippers = rooms.iter().enumerate().map(open).collect::<Result<Vec<_>>>()?;
     let end = stage.end_after(duration);
@@ -93,7 +107,7 @@ fn play(duration: Duration, stage: &Stage, rooms: &[Room]) -> Result<Vec<(Ending
     };
     let sipping = sippers.into_iter().map(|sipper| {
         let end = end.clone();
-        beside(move || sipper.run(&end))
+        beside(move || read(sipper, &end))
     });
     let sipping: Vec<_> = sipping.collect();
     let endings = sipping.into_iter().map(join).collect::<Result<_>>()?;
