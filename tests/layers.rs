@@ -231,8 +231,13 @@ const PANICS_ALLOWED: &[Allowed] = &[Allowed {
 
 /// Each is a file of `src/driver/`.
 // `unsent.rs` has one call: no package that is in use here wraps SIOCOUTQ.
-const UNSAFE_FILES: &[&str] =
-    &["src/driver/unsent.rs", "src/driver/uring/buffers.rs", "src/driver/uring/ring.rs"];
+const UNSAFE_FILES: &[&str] = &[
+    "src/driver/unsent.rs",
+    "src/driver/uring/buffers.rs",
+    "src/driver/uring/ring/completions.rs",
+    "src/driver/uring/ring/mod.rs",
+    "src/driver/uring/ring/operations.rs",
+];
 
 const FILE_LINES: usize = 600;
 const MEDIAN_LINES: usize = 250;

@@ -5,8 +5,7 @@ use std::{io::Write, net::TcpStream, time::Instant};
 
 use super::{
     Bench, ID, OTHER,
-    of_kernel::opened,
-    worlds::{Loopback, OfKernel, World},
+    worlds::{Loopback, OfKernel, World, opened},
 };
 use crate::{
     driver::{Driver, Event, scarcity::RETRY_AFTER},

@@ -40,6 +40,7 @@ macro_rules! contract {
         contract! { in uring_whole_buffers: UringWholeBuffers; $($body,)* }
         contract! { in uring_plain: UringPlain; $($body,)* }
         contract! { in uring_tiny: UringTiny; $($body,)* }
+        contract! { in uring_as_shipped: UringAsShipped; $($body,)* }
     };
     (in $world:ident: $kind:ident; $($body:ident,)*) => {
         mod $world {
@@ -65,6 +66,10 @@ contract! {
     a_held_connection_is_told_what_was_sent,
     the_end_of_a_held_connection_comes_behind_its_data,
     a_held_connection_that_fails_is_reported_at_once,
+    a_held_connection_that_fails_after_its_end_is_reported_at_once,
+    a_connection_that_fails_before_it_is_held_again_is_reported_at_once,
+    little_is_received_of_a_held_connection,
+    little_is_received_of_a_connection_that_is_held_at_its_first_bytes,
     a_connection_that_failed_before_its_hold_is_reported,
     a_held_connection_whose_send_fails_is_reported_at_once,
     a_held_connection_is_closed_as_any_other,

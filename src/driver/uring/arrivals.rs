@@ -41,6 +41,8 @@ pub(super) enum Received {
     End,
     /// There was no buffer to receive into.
     NoBuffer,
+    /// It was cancelled.
+    Cancelled,
     Failed(io::Error),
 }
 

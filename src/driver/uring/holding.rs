@@ -2,13 +2,16 @@
 //! of the receive buffers, which belong to all, and waits here for the hold to end;
 //! the receive is ended. Knows tenants and the ring; not what is sent.
 //!
-//! A hold costs a mark, and nothing else unless something arrives while it lasts.
+//! A hold costs a mark, and nothing else unless something arrives while it lasts or
+//! nothing is being received.
 //! Then the receive that brought it is cancelled, a poll tells of a failure in its
 //! place, and from then on each receive of a connection that was held meanwhile
 //! takes one portion and ends by itself: a hold that follows finds none to cancel.
 //!
-//! What one connection can have here is what one gathering brings at the most: all
-//! receive buffers the first time, one portion when it is held again and again.
+//! What one connection can have here is what its receive brings before it ends: less
+//! than two portions, or one when it is held again and again. A kernel that does not
+//! limit receives is asked to end each when the hold begins; what it had received by
+//! then is 32 buffers at the most.
 
 use std::{collections::VecDeque, net::TcpStream};
 
@@ -20,9 +23,6 @@ use super::{
 };
 use crate::{driver::Gone, id::ConnId};
 
-/// The most that is lent at once of what a hold kept back.
-const PORTION_BYTES: usize = super::receiving::PORTION_BYTES;
-
 /// What a hold keeps back.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
@@ -33,13 +33,14 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    fn push(&mut self, bytes: &[u8]) {
+    /// Keeps `bytes`, to be lent in portions of at most `portion` bytes.
+    fn push(&mut self, bytes: &[u8], portion: usize) {
         if bytes.is_empty() {
             return;
         }
         match self.portions.back_mut() {
-            Some(last) if last.len() + bytes.len() <= PORTION_BYTES => last.extend(bytes),
-            _ => self.portions.extend(bytes.chunks(PORTION_BYTES).map(<[u8]>::to_vec)),
+            Some(last) if last.len() + bytes.len() <= portion => last.extend(bytes),
+            _ => self.portions.extend(bytes.chunks(portion).map(<[u8]>::to_vec)),
         }
     }
 
@@ -56,6 +57,12 @@ impl UringDriver {
                 self.failed.push_back(id);
             }
             tenant.marks.set(Marks::HELD | Marks::SLOWED);
+            let ends_by_itself = self.ring.limits_receives()
+                && tenant.marks.any(Marks::ARMED)
+                && !tenant.marks.any(Marks::KEEPS | Marks::STOPPING);
+            if !ends_by_itself {
+                self.stop_receiving(Tag::of(id));
+            }
         } else if tenant.marks.take(Marks::HELD) {
             if !tenant.marks.any(Marks::KEEPS) {
                 ask_to_receive(tenant, &mut self.fed);
@@ -75,15 +82,19 @@ impl UringDriver {
             Received::Chunk(chunk) => {
                 if !tenant.marks.any(Marks::TOLD) {
                     tenant.marks.set(Marks::KEEPS);
-                    self.kept.entry(tag).or_default().push(self.ring.lend(&chunk));
+                    let portion = self.ring.receive_limit();
+                    self.kept.entry(tag).or_default().push(self.ring.lend(&chunk), portion);
                     self.stop_receiving(tag);
                 }
                 self.ring.put_back(chunk);
                 None
             }
-            Received::NoBuffer => None,
-            Received::Failed(error) if is_cancelled(&error) => None,
             _ if tenant.marks.any(Marks::TOLD) => None,
+            Received::NoBuffer => {
+                self.stop_receiving(tag);
+                None
+            }
+            Received::Cancelled => None,
             Received::Failed(error) if is_held => self.tell(tag, Gone::from(&error)),
             Received::End if is_held && tenant.failure.is_some() => self.tell(tag, Gone::Reset),
             ended => {
@@ -91,6 +102,8 @@ impl UringDriver {
                     if let Received::Failed(error) = &ended { error.into() } else { Gone::Eof };
                 tenant.marks.set(Marks::KEEPS);
                 self.kept.entry(tag).or_default().end = Some(why);
+                // Nothing else tells of a failure that follows.
+                self.stop_receiving(tag);
                 None
             }
         }
@@ -114,6 +127,10 @@ impl UringDriver {
     /// meets it.
     pub(super) fn on_failure_seen(&mut self, tag: Tag) {
         let Some(tenant) = self.table.tagged(tag) else { return };
+        if tenant.marks.take(Marks::WATCHED) {
+            // Whoever holds it next asks again, and is told at once.
+            self.ring.cancel_failure_watch(tag);
+        }
         if tenant.marks.any(Marks::HELD) && !tenant.marks.any(Marks::TOLD) {
             tenant.failure.get_or_insert_with(|| error_of(&tenant.socket));
             self.failed.push_back(tenant.id);
@@ -173,11 +190,6 @@ impl UringDriver {
         tenant.marks.set(Marks::TOLD);
         Some(Step::Gone(tenant.id, why))
     }
-}
-
-/// Whether a receive ended because it was cancelled.
-pub(super) fn is_cancelled(error: &std::io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ECANCELED)
 }
 
 fn error_of(socket: &TcpStream) -> Gone {

@@ -76,7 +76,7 @@ const FAREWELLS: usize = if cfg!(test) { 16 } else { 4096 };
 const GATHERED: usize = 1 << 16;
 
 /// The most bytes that are gathered: what is lent should still lie in the core's
-/// own cache.
+/// own cache. Half of the buffers, if that is less.
 const GATHERED_BYTES: usize = 128 << 10;
 
 /// A [`Driver`] on `io_uring`. Its sockets are blocking [`TcpStream`]s, for the ring
@@ -274,10 +274,12 @@ impl Driver for UringDriver {
             self.ring.enter(0, timeout)?;
         }
         self.settle();
+        let (count, each) = self.ring.buffer_dimensions();
+        let max_bytes = GATHERED_BYTES.min(count * each / 2);
         for _ in 0..GATHER_ROUNDS {
             if !self.ring.has_more_to_gather()
                 || self.ring.received() >= GATHERED
-                || self.ring.received_bytes() >= GATHERED_BYTES
+                || self.ring.received_bytes() >= max_bytes
             {
                 break;
             }

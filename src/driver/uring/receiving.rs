@@ -1,24 +1,25 @@
 //! Receives: who is armed when and for how much, and what becomes of what they
 //! bring. Knows tenants and the ring; not what is sent.
 //!
-//! A receive goes on until it finds no buffer. One peer that floods could take all
-//! buffers so, again and again, while the others get theirs one after the other. So
-//! whoever found none, or was held, receives one portion at a time, and a wait arms
-//! no more of those than half of the buffers hold, in the order in which they came,
-//! until a portion is not used up.
+//! A receive goes on until it has brought as much as the limit, and is armed again when
+//! that has been lent: of one connection there is never more than twice the limit in
+//! the buffers. A kernel that cannot limit receives (before Linux 6.17) goes on until it
+//! finds no buffer, though after 32 of them it serves others first; so there a hold
+//! ends the receive at once.
+//!
+//! Many that flood could still take all buffers, again and again, while the others get
+//! theirs one after the other. So whoever found none, or was held, receives one portion
+//! at a time, and a wait arms no more of those than half of the buffers hold, in the
+//! order in which they came, until a portion is not used up.
 
 use std::{collections::VecDeque, os::fd::AsFd};
 
 use super::{
     Step, UringDriver,
     arrivals::{Received, Tag},
-    holding::is_cancelled,
     table::{Marks, Tenant},
 };
 use crate::{driver::Gone, id::ConnId};
-
-/// The most that a receive of one portion takes, in bytes; a buffer, if that is less.
-pub(super) const PORTION_BYTES: usize = 64 << 10;
 
 impl UringDriver {
     /// Arms what is not armed and should be.
@@ -31,8 +32,7 @@ impl UringDriver {
             return;
         }
         let (count, each) = self.ring.buffer_dimensions();
-        let portion = PORTION_BYTES.min(each);
-        let mut portions_left = (count * each / portion / 2).max(1);
+        let mut portions_left = (count * each / self.ring.receive_limit() / 2).max(1);
         while portions_left > 0
             && let Some(id) = self.hungry.pop_front().or_else(|| self.fed.pop_front())
         {
@@ -44,7 +44,7 @@ impl UringDriver {
             tenant.marks.set(Marks::ARMED);
             if tenant.marks.take(Marks::SLOWED) {
                 portions_left -= 1;
-                self.ring.receive_once(Tag::of(id), &tenant.socket, portion);
+                self.ring.receive_once(Tag::of(id), &tenant.socket);
             } else {
                 self.ring.receive(Tag::of(id), &tenant.socket);
             }
@@ -79,7 +79,7 @@ impl UringDriver {
         let why = match received {
             Received::Chunk(chunk) => {
                 tenant.marks.set(Marks::FED);
-                if !goes_on && chunk.len() >= PORTION_BYTES.min(self.ring.buffer_dimensions().1) {
+                if !goes_on && chunk.len() >= self.ring.receive_limit() {
                     // There is more.
                     tenant.marks.set(Marks::SLOWED);
                 }
@@ -92,7 +92,7 @@ impl UringDriver {
                 ask_to_receive(tenant, if fed { &mut self.fed } else { &mut self.hungry });
                 return None;
             }
-            Received::Failed(error) if is_cancelled(&error) => {
+            Received::Cancelled => {
                 // The hold that it was cancelled for has ended.
                 ask_to_receive(tenant, &mut self.fed);
                 return None;

@@ -225,7 +225,7 @@ impl Receiving<'_> {
                     return Err(format!("other bytes arrived than were sent, before {}", self.at));
                 }
             }
-            Received::NoBuffer => {}
+            Received::NoBuffer | Received::Cancelled => {}
             Received::End => self.ended = true,
             Received::Failed(error) => return Err(format!("a receive failed: {error}")),
         }
@@ -287,8 +287,15 @@ mod tests {
     /// A ring as the probe tries it. `None` on a host that has none, of which the
     /// probe must say so.
     fn ring(silent: bool, incremental: bool) -> Option<Ring> {
-        let settings =
-            RingSettings { submissions: 64, buffers: 8, buffer_bytes: 4096, incremental, silent };
+        let settings = RingSettings {
+            submissions: 64,
+            buffers: 8,
+            buffer_bytes: 4096,
+            receive_limit: 4096,
+            incremental,
+            limited: incremental,
+            silent,
+        };
         let ring = Ring::new(&settings).ok();
         assert!(ring.is_some() || probe().usable.is_err());
         ring
