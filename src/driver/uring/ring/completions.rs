@@ -60,8 +60,10 @@ impl Ring {
                 RECEIVE => {
                     let goes_on = cqueue::more(completed.flags());
                     let what = receive(buffers, &completed);
-                    if let Received::Chunk(chunk) = &what {
-                        *received_bytes += chunk.len();
+                    match &what {
+                        Received::Chunk(chunk) => *received_bytes += chunk.len(),
+                        Received::NoBuffer => buffers.on_none_left(),
+                        Received::End | Received::Cancelled | Received::Failed(_) => {}
                     }
                     received.push(Tag::from_bits(rest), what, goes_on);
                 }

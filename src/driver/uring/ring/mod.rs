@@ -198,6 +198,7 @@ impl Ring {
     pub(super) fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {
         let has_overflown = self.kernel.submission().cq_overflow();
         self.fetch_overflow()?;
+        self.buffers.replenish();
         let mut want = if has_overflown { 0 } else { want };
         for _ in 0..ATTEMPTS {
             match self.enter_once(want, timeout) {
