@@ -25,10 +25,10 @@ fn flood<K: OfKernel>(bench: &Bench<Loopback<K>>, flooders: &mut [TcpStream]) {
     }
 }
 
-/// One turn that ends after its first `most` events, which `note` is told of.
-fn short_turn<D: Driver>(driver: &mut D, most: usize, mut note: impl FnMut(Event<'_, D::Socket>)) {
+/// One turn that ends after its first `max` events, which `note` is told of.
+fn short_turn<D: Driver>(driver: &mut D, max: usize, mut note: impl FnMut(Event<'_, D::Socket>)) {
     driver.wait(Some(RETRY_AFTER)).unwrap();
-    for _ in 0..most {
+    for _ in 0..max {
         let Some(event) = driver.next() else { return };
         note(event);
     }

@@ -118,8 +118,8 @@ pub(super) fn holds_that_come_and_go_lose_nothing<W: World>(seed: u64) {
         let lent = ids.map(|id| bench.data(id).len());
         let held = ids.map(|_| rng.chance(50));
         for (slot, peer) in peers.iter_mut().enumerate() {
-            let most = rng.piece(text.len() - written[slot]);
-            written[slot] += bench.world.write(peer, &text[written[slot]..][..most]);
+            let max = rng.piece(text.len() - written[slot]);
+            written[slot] += bench.world.write(peer, &text[written[slot]..][..max]);
             for _ in 0..rng.below(3) {
                 bench.driver.hold(ids[slot], rng.chance(50));
             }
@@ -292,11 +292,11 @@ pub(super) fn a_held_connection_is_closed_as_any_other<W: World>(seed: u64) {
     settle_others(&mut bench);
     bench.driver.close(ID);
     bench.until("closed", |bench| bench.world.read(&mut peer).1);
-    let heir = ConnId::new(ID.shard(), ID.slot(), ID.generation() + 1);
-    let mut peer = bench.connect(heir);
+    let successor = ConnId::new(ID.shard(), ID.slot(), ID.generation() + 1);
+    let mut peer = bench.connect(successor);
     bench.driver.hold(ID, false);
     bench.write_all(&mut peer, b"not held");
-    bench.until("the heir's", |bench| bench.data(heir) == b"not held");
+    bench.until("the successor's", |bench| bench.data(successor) == b"not held");
     assert!(bench.seen.iter().all(|(from, _)| *from != ID));
 }
 
@@ -321,18 +321,18 @@ pub(super) fn a_held_connection_is_detached_with_what_it_has_not_lent<W: World>(
 
 pub(super) fn a_hold_of_another_generation_is_ignored<W: World>(seed: u64) {
     let mut bench = Bench::<W>::new(seed);
-    let _former = bench.connect(ID);
+    let _predecessor = bench.connect(ID);
     bench.driver.hold(ID, true);
     bench.driver.close(ID);
-    let heir = ConnId::new(ID.shard(), ID.slot(), ID.generation() + 1);
-    let mut peer = bench.connect(heir);
+    let successor = ConnId::new(ID.shard(), ID.slot(), ID.generation() + 1);
+    let mut peer = bench.connect(successor);
     bench.driver.hold(ID, true);
     bench.driver.hold(ConnId::new(0, 999, 1), true);
     bench.write_all(&mut peer, b"here");
-    bench.until("the heir's", |bench| bench.data(heir) == b"here");
-    bench.driver.hold(heir, true);
+    bench.until("the successor's", |bench| bench.data(successor) == b"here");
+    bench.driver.hold(successor, true);
     bench.driver.hold(ID, false);
     bench.write_all(&mut peer, b"not yet");
     settle_others(&mut bench);
-    assert_eq!(bench.data(heir), b"here");
+    assert_eq!(bench.data(successor), b"here");
 }

@@ -139,7 +139,7 @@ pub(super) struct Of<
 
 pub(super) type Uring = Of<1024, 4, 4096, true, true>;
 /// Every send posts a completion.
-pub(super) type UringAloud = Of<1024, 4, 4096, false, true>;
+pub(super) type UringAnswered = Of<1024, 4, 4096, false, true>;
 /// Every receive takes a buffer of its own, and goes on until there is none.
 pub(super) type UringWholeBuffers = Of<1024, 4, 4096, true, false>;
 /// What an older kernel makes of it.

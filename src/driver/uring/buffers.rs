@@ -155,7 +155,7 @@ impl Buffers {
         self.supplied > 0 || !self.free.is_empty()
     }
 
-    /// Gives the kernel what it lacks. Comes before each submission.
+    /// Gives the kernel what it lacks.
     pub(super) fn replenish(&mut self) {
         while self.supplied < self.supply
             && let Some(buffer) = self.free.pop()

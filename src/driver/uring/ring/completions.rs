@@ -11,7 +11,7 @@ use libc::{ECANCELED, ENOBUFS, POLLERR};
 
 use super::{
     Ring,
-    operations::{ACCEPT, FAILURE, FAREWELL, KIND_SHIFT, LASTING, RECEIVE, SEND, WAKE},
+    operations::{ACCEPT, FAILURE, KIND_SHIFT, LASTING, LINGER, RECEIVE, SEND, WAKE},
 };
 use crate::driver::{
     tail::Tail,
@@ -32,8 +32,8 @@ pub(in super::super) enum Completion {
     Refused(Tag, io::Result<Tail>),
     /// A lasting send took so much, or failed.
     Sent(Tag, io::Result<usize>),
-    /// The time of a farewell is over.
-    FarewellOver(Tag),
+    /// The time that a closed connection may linger is over.
+    LingerOver(Tag),
     /// A socket has an error.
     FailureSeen(Tag),
 }
@@ -94,8 +94,8 @@ impl Ring {
                     *woken = true;
                     *unwatched |= !cqueue::more(completed.flags());
                 }
-                FAREWELL => {
-                    completions.push_back(Completion::FarewellOver(Tag::from_bits(rest)));
+                LINGER => {
+                    completions.push_back(Completion::LingerOver(Tag::from_bits(rest)));
                 }
                 FAILURE if has_failed(completed.result()) => {
                     completions.push_back(Completion::FailureSeen(Tag::from_bits(rest)));

@@ -147,6 +147,12 @@ impl Ring {
         self.buffers.any_left()
     }
 
+    /// Gives the kernel the buffers that it lacks. Comes once a turn, when those of the
+    /// last have come back: otherwise it would be given others, which nobody has used.
+    pub(super) fn replenish(&mut self) {
+        self.buffers.replenish();
+    }
+
     /// Whether an enter would have something to submit, to run or to fetch.
     pub(super) fn needs_enter(&mut self) -> bool {
         let queue = self.kernel.submission();
@@ -198,7 +204,6 @@ impl Ring {
     pub(super) fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {
         let has_overflown = self.kernel.submission().cq_overflow();
         self.fetch_overflow()?;
-        self.buffers.replenish();
         let mut want = if has_overflown { 0 } else { want };
         for _ in 0..ATTEMPTS {
             match self.enter_once(want, timeout) {
@@ -304,8 +309,8 @@ impl Drop for Ring {
     fn drop(&mut self) {
         self.submit();
         // Nothing to cancel is an error too.
-        let patience = Timespec::from(Duration::from_secs(1));
-        let _ = self.kernel.submitter().register_sync_cancel(Some(patience), CancelBuilder::any());
+        let timeout = Timespec::from(Duration::from_secs(1));
+        let _ = self.kernel.submitter().register_sync_cancel(Some(timeout), CancelBuilder::any());
         for _ in 0..ATTEMPTS {
             self.submit();
             if !self.has_more_to_gather() {

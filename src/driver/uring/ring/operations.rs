@@ -29,7 +29,7 @@ pub(super) const WAKE: u64 = 2 << KIND_SHIFT;
 pub(super) const RECEIVE: u64 = 3 << KIND_SHIFT;
 pub(super) const SEND: u64 = 4 << KIND_SHIFT;
 pub(super) const LASTING: u64 = 5 << KIND_SHIFT;
-pub(super) const FAREWELL: u64 = 6 << KIND_SHIFT;
+pub(super) const LINGER: u64 = 6 << KIND_SHIFT;
 pub(super) const FAILURE: u64 = 7 << KIND_SHIFT;
 /// Cancellations and closes, which are silent or of no interest.
 pub(super) const OTHER: u64 = 8 << KIND_SHIFT;
@@ -43,7 +43,7 @@ const OPTLEN_OFFSET: usize = 44;
 const _: () = assert!(size_of::<Entry>() == 64);
 
 /// How long a closed connection may take to accept what it was sent before.
-static FAREWELL_TIME: Timespec = Timespec::new().sec(5);
+static LINGER_TIME: Timespec = Timespec::new().sec(5);
 
 impl Ring {
     /// Whether the kernel takes a limited receive (Linux 6.17). It looks at the limit
@@ -163,9 +163,9 @@ impl Ring {
 
     /// Reports when the time that a closed connection has to take what it was sent
     /// is over.
-    pub(in super::super) fn time_farewell(&mut self, tag: Tag) {
-        let entry = opcode::Timeout::new(&raw const FAREWELL_TIME).build();
-        self.push(&entry.user_data(FAREWELL | tag.to_bits()));
+    pub(in super::super) fn time_lingering(&mut self, tag: Tag) {
+        let entry = opcode::Timeout::new(&raw const LINGER_TIME).build();
+        self.push(&entry.user_data(LINGER | tag.to_bits()));
     }
 
     /// Closes `socket` after all that was queued before.
