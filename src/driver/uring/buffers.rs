@@ -112,7 +112,8 @@ impl Buffers {
             supplies: 0,
         };
         buffers.supply = buffers.least_supply();
-        buffers.touch(usize::from(buffers.supply));
+        // One more, for a turn that does not lend everything.
+        buffers.touch(usize::from(buffers.supply.saturating_add(1).min(count)));
         buffers
     }
 

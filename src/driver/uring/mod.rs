@@ -169,7 +169,7 @@ impl Driver for UringDriver {
         let mut flags = Flags::default();
         flags.set(flag::ARMED);
         self.ring.receive(Tag::of(id), &socket);
-        let epoch = self.ring.epoch().wrapping_sub(1);
+        let epoch = self.ring.epoch_byte().wrapping_sub(1);
         self.table.insert(Connection { id, unsent: None, socket, epoch, flags, failure: None });
         Ok(())
     }
@@ -252,7 +252,7 @@ impl Driver for UringDriver {
             return Sending::Pending;
         }
         self.ring.send(Tag::of(id), &connection.socket, batch);
-        connection.epoch = self.ring.epoch();
+        connection.epoch = self.ring.epoch_byte();
         Sending::Done
     }
 

@@ -18,7 +18,7 @@ impl UringDriver {
     /// Finds out what became of everything that `id` was sent, telling the kernel
     /// of it if that has not happened. Comes before whatever is asked of `id` next.
     pub(super) fn submit_sends_of(&mut self, id: ConnId) {
-        let epoch = self.ring.epoch();
+        let epoch = self.ring.epoch_byte();
         if self.table.find(id).is_some_and(|connection| connection.epoch == epoch) {
             self.ring.submit();
         }

@@ -127,7 +127,13 @@ impl Ring {
         self.incremental
     }
 
+    /// The lowest byte of the number of the submission that comes next.
+    pub(super) fn epoch_byte(&self) -> u8 {
+        self.epoch as u8
+    }
+
     /// The number of the submission that comes next.
+    #[cfg(test)]
     pub(super) fn epoch(&self) -> u32 {
         self.epoch
     }
