@@ -27,6 +27,7 @@ pub mod epoll;
 pub mod listen;
 mod scarcity;
 pub mod sim;
+mod slots;
 mod tail;
 mod unsent;
 pub mod uring;
@@ -130,7 +131,7 @@ impl std::fmt::Debug for Waker {
 ///
 /// Identities come from the caller, who gives each connection an id whose slot
 /// is not in use; the driver keeps its table by [`ConnId::slot`] and ignores
-/// calls whose generation does not match the present tenant.
+/// calls whose generation does not match the present connection.
 pub trait Driver {
     /// An accepted socket, before it has an identity and after `detach`.
     type Socket;

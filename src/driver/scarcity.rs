@@ -19,9 +19,9 @@ pub(super) const LINES_APART: Duration = Duration::from_secs(1);
 /// Whether the last accept failed for want of a resource, and what the log says.
 #[derive(Debug, Default)]
 pub(super) struct Scarcity {
-    is_felt: bool,
+    is_short: bool,
     /// The last line said that accepting fails.
-    is_told: bool,
+    is_logged: bool,
     last_line: Option<Instant>,
     /// Failures since then.
     failures: u64,
@@ -29,14 +29,14 @@ pub(super) struct Scarcity {
 
 impl Scarcity {
     /// Whether accepting should pause for [`RETRY_AFTER`].
-    pub(super) fn is_felt(&self) -> bool {
-        self.is_felt
+    pub(super) fn is_short(&self) -> bool {
+        self.is_short
     }
 
     /// An accept failed.
-    pub(super) fn feel(&mut self, error: &io::Error) {
-        self.is_felt = true;
-        if let Some(failures) = self.on_failure(Instant::now()) {
+    pub(super) fn on_failure(&mut self, error: &io::Error) {
+        self.is_short = true;
+        if let Some(failures) = self.failures_to_log(Instant::now()) {
             tracing::warn!(
                 %error,
                 failures,
@@ -47,32 +47,32 @@ impl Scarcity {
     }
 
     /// An accept did not fail.
-    pub(super) fn end(&mut self) {
-        self.is_felt = false;
-        if self.is_told
-            && let Some(failures) = self.on_success(Instant::now())
+    pub(super) fn on_success(&mut self) {
+        self.is_short = false;
+        if self.is_logged
+            && let Some(failures) = self.failures_over(Instant::now())
         {
             tracing::info!(failures, "accepting connections again");
         }
     }
 
     /// How many failures a line in the log is to tell of, if one is due.
-    fn on_failure(&mut self, now: Instant) -> Option<u64> {
+    fn failures_to_log(&mut self, now: Instant) -> Option<u64> {
         self.failures += 1;
-        (!self.is_told && self.may_tell(now)).then(|| self.tell(now, true))
+        (!self.is_logged && self.may_log(now)).then(|| self.log(now, true))
     }
 
     /// The same, of failures that are over.
-    fn on_success(&mut self, now: Instant) -> Option<u64> {
-        (self.is_told && self.may_tell(now)).then(|| self.tell(now, false))
+    fn failures_over(&mut self, now: Instant) -> Option<u64> {
+        (self.is_logged && self.may_log(now)).then(|| self.log(now, false))
     }
 
-    fn may_tell(&self, now: Instant) -> bool {
+    fn may_log(&self, now: Instant) -> bool {
         self.last_line.is_none_or(|last| now.saturating_duration_since(last) >= LINES_APART)
     }
 
-    fn tell(&mut self, now: Instant, fails: bool) -> u64 {
-        self.is_told = fails;
+    fn log(&mut self, now: Instant, fails: bool) -> u64 {
+        self.is_logged = fails;
         self.last_line = Some(now);
         std::mem::take(&mut self.failures)
     }
@@ -101,7 +101,7 @@ mod tests {
         for ms in (0..10_000).step_by(100) {
             let now = start + Duration::from_millis(ms);
             let after = now + Duration::from_millis(1);
-            for failures in [scarcity.on_failure(now), scarcity.on_success(after)] {
+            for failures in [scarcity.failures_to_log(now), scarcity.failures_over(after)] {
                 lines += u32::from(failures.is_some());
                 told += failures.unwrap_or(0);
             }
@@ -111,14 +111,14 @@ mod tests {
     }
 
     #[test]
-    fn a_lasting_want_is_told_once_and_so_is_its_end() {
+    fn a_lasting_want_is_logged_once_and_so_is_its_end() {
         let (start, mut scarcity) = (Instant::now(), Scarcity::default());
-        assert_eq!(scarcity.on_failure(start), Some(1));
+        assert_eq!(scarcity.failures_to_log(start), Some(1));
         for seconds in 1..100 {
-            assert_eq!(scarcity.on_failure(start + Duration::from_secs(seconds)), None);
+            assert_eq!(scarcity.failures_to_log(start + Duration::from_secs(seconds)), None);
         }
         let later = start + Duration::from_secs(100);
-        assert_eq!(scarcity.on_success(later), Some(99));
-        assert_eq!(scarcity.on_success(later + LINES_APART), None);
+        assert_eq!(scarcity.failures_over(later), Some(99));
+        assert_eq!(scarcity.failures_over(later + LINES_APART), None);
     }
 }

@@ -5,8 +5,7 @@ use std::{io::Write, net::TcpStream, time::Instant};
 
 use super::{
     Bench, ID, OTHER,
-    of_kernel::opened,
-    worlds::{Loopback, OfKernel, World},
+    worlds::{Loopback, OfKernel, World, opened},
 };
 use crate::{
     driver::{Driver, Event, scarcity::RETRY_AFTER},
@@ -26,10 +25,10 @@ fn flood<K: OfKernel>(bench: &Bench<Loopback<K>>, flooders: &mut [TcpStream]) {
     }
 }
 
-/// One turn that ends after its first `most` events, which `note` is told of.
-fn short_turn<D: Driver>(driver: &mut D, most: usize, mut note: impl FnMut(Event<'_, D::Socket>)) {
+/// One turn that ends after its first `max` events, which `note` is told of.
+fn short_turn<D: Driver>(driver: &mut D, max: usize, mut note: impl FnMut(Event<'_, D::Socket>)) {
     driver.wait(Some(RETRY_AFTER)).unwrap();
-    for _ in 0..most {
+    for _ in 0..max {
         let Some(event) = driver.next() else { return };
         note(event);
     }

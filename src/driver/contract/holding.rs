@@ -118,8 +118,8 @@ pub(super) fn holds_that_come_and_go_lose_nothing<W: World>(seed: u64) {
         let lent = ids.map(|id| bench.data(id).len());
         let held = ids.map(|_| rng.chance(50));
         for (slot, peer) in peers.iter_mut().enumerate() {
-            let most = rng.piece(text.len() - written[slot]);
-            written[slot] += bench.world.write(peer, &text[written[slot]..][..most]);
+            let max = rng.piece(text.len() - written[slot]);
+            written[slot] += bench.world.write(peer, &text[written[slot]..][..max]);
             for _ in 0..rng.below(3) {
                 bench.driver.hold(ids[slot], rng.chance(50));
             }
@@ -188,6 +188,77 @@ pub(super) fn a_held_connection_that_fails_is_reported_at_once<W: World>(seed: u
     }
 }
 
+pub(super) fn a_held_connection_that_fails_after_its_end_is_reported_at_once<W: World>(seed: u64) {
+    for words in [&b""[..], b"last words"] {
+        let mut bench = Bench::<W>::new(seed);
+        let mut peer = bench.connect(ID);
+        bench.driver.hold(ID, true);
+        bench.write_all(&mut peer, words);
+        settle_others(&mut bench);
+        bench.world.finish(&mut peer);
+        settle_others(&mut bench);
+        bench.world.reset(peer);
+        bench.until("end", |bench| bench.gone(ID) == [Gone::Reset]);
+        assert!(bench.data(ID).is_empty());
+    }
+}
+
+pub(super) fn a_connection_that_fails_before_it_is_held_again_is_reported_at_once<W: World>(
+    seed: u64,
+) {
+    let mut bench = Bench::<W>::new(seed);
+    let mut peer = bench.connect(ID);
+    bench.driver.hold(ID, true);
+    bench.write_all(&mut peer, b"held");
+    settle_others(&mut bench);
+    bench.driver.hold(ID, false);
+    bench.world.reset(peer);
+    // The driver learns of it and is asked for nothing.
+    for _ in 0..10 {
+        bench.driver.wait(Some(Duration::from_millis(1))).unwrap();
+    }
+    bench.driver.hold(ID, true);
+    bench.until("end", |bench| bench.gone(ID) == [Gone::Reset]);
+    assert!(bench.data(ID).is_empty());
+}
+
+/// Writes until the connection takes no more, however often the driver looks.
+fn write_until_full<W: World>(bench: &mut Bench<W>, peer: &mut W::Peer) {
+    let (text, mut full) = (pattern(8192), 0);
+    while full < 50 {
+        full = if bench.world.write(peer, &text) == 0 { full + 1 } else { 0 };
+        bench.turn();
+    }
+}
+
+pub(super) fn little_is_received_of_a_held_connection<W: World>(seed: u64) {
+    let mut bench = Bench::<W>::new(seed);
+    let mut peer = bench.connect(ID);
+    bench.driver.hold(ID, true);
+    while bench.world.write(&mut peer, &[7; 8192]) > 0 {}
+    write_until_full(&mut bench, &mut peer);
+    let unlent = bench.driver.detach(ID).unwrap().unread.len();
+    assert!(unlent <= W::UNLENT_BYTES, "{unlent} bytes");
+}
+
+pub(super) fn little_is_received_of_a_connection_that_is_held_at_its_first_bytes<W: World>(
+    seed: u64,
+) {
+    let mut bench = Bench::<W>::new(seed);
+    let mut peer = bench.connect(ID);
+    bench.turn();
+    while bench.world.write(&mut peer, &[7; 8192]) > 0 {}
+    let mut is_held = false;
+    while !is_held {
+        bench.driver.wait(Some(Duration::from_millis(1))).unwrap();
+        is_held = bench.driver.next().is_some();
+    }
+    bench.driver.hold(ID, true);
+    write_until_full(&mut bench, &mut peer);
+    let unlent = bench.driver.detach(ID).unwrap().unread.len();
+    assert!(unlent <= W::UNLENT_BYTES, "{unlent} bytes");
+}
+
 pub(super) fn a_connection_that_failed_before_its_hold_is_reported<W: World>(seed: u64) {
     let mut bench = Bench::<W>::new(seed);
     let mut peer = bench.connect(ID);
@@ -221,11 +292,11 @@ pub(super) fn a_held_connection_is_closed_as_any_other<W: World>(seed: u64) {
     settle_others(&mut bench);
     bench.driver.close(ID);
     bench.until("closed", |bench| bench.world.read(&mut peer).1);
-    let heir = ConnId::new(ID.shard(), ID.slot(), ID.generation() + 1);
-    let mut peer = bench.connect(heir);
+    let successor = ConnId::new(ID.shard(), ID.slot(), ID.generation() + 1);
+    let mut peer = bench.connect(successor);
     bench.driver.hold(ID, false);
     bench.write_all(&mut peer, b"not held");
-    bench.until("the heir's", |bench| bench.data(heir) == b"not held");
+    bench.until("the successor's", |bench| bench.data(successor) == b"not held");
     assert!(bench.seen.iter().all(|(from, _)| *from != ID));
 }
 
@@ -250,18 +321,18 @@ pub(super) fn a_held_connection_is_detached_with_what_it_has_not_lent<W: World>(
 
 pub(super) fn a_hold_of_another_generation_is_ignored<W: World>(seed: u64) {
     let mut bench = Bench::<W>::new(seed);
-    let _former = bench.connect(ID);
+    let _predecessor = bench.connect(ID);
     bench.driver.hold(ID, true);
     bench.driver.close(ID);
-    let heir = ConnId::new(ID.shard(), ID.slot(), ID.generation() + 1);
-    let mut peer = bench.connect(heir);
+    let successor = ConnId::new(ID.shard(), ID.slot(), ID.generation() + 1);
+    let mut peer = bench.connect(successor);
     bench.driver.hold(ID, true);
     bench.driver.hold(ConnId::new(0, 999, 1), true);
     bench.write_all(&mut peer, b"here");
-    bench.until("the heir's", |bench| bench.data(heir) == b"here");
-    bench.driver.hold(heir, true);
+    bench.until("the successor's", |bench| bench.data(successor) == b"here");
+    bench.driver.hold(successor, true);
     bench.driver.hold(ID, false);
     bench.write_all(&mut peer, b"not yet");
     settle_others(&mut bench);
-    assert_eq!(bench.data(heir), b"here");
+    assert_eq!(bench.data(successor), b"here");
 }

@@ -1,17 +1,21 @@
 //! What every driver promises, tried on each of them: one body, many worlds.
 //! Waits for conditions; the only number of turns is the one that says "never".
 
+mod bench;
 mod endings;
 mod fairness;
 mod holding;
 mod of_kernel;
+mod sending;
 mod worlds;
 
 use bytes::Bytes;
 
 use self::{
+    bench::{Bench, Seen, TURNS},
     endings::*,
     holding::*,
+    sending::*,
     worlds::{Sim, World},
 };
 use super::*;
@@ -20,15 +24,6 @@ use super::*;
 /// which the first is free of faults.
 const SEEDS: u64 = 40;
 
-/// The most turns until something must have happened.
-const TURNS: usize = 10_000;
-
-/// More than the buffers between a driver and a stalled peer hold.
-const STALLING_BYTES: usize = 1 << 20;
-
-/// What the kernel of a peer acknowledges before the peer has read it, at the most.
-const RECEIVABLE_BYTES: usize = 128 << 10;
-
 macro_rules! contract {
     ($($body:ident,)*) => {
         mod sim {
@@ -36,10 +31,11 @@ macro_rules! contract {
         }
         contract! { in epoll: Epoll; $($body,)* }
         contract! { in uring: Uring; $($body,)* }
-        contract! { in uring_aloud: UringAloud; $($body,)* }
+        contract! { in uring_answered: UringAnswered; $($body,)* }
         contract! { in uring_whole_buffers: UringWholeBuffers; $($body,)* }
         contract! { in uring_plain: UringPlain; $($body,)* }
         contract! { in uring_tiny: UringTiny; $($body,)* }
+        contract! { in uring_as_shipped: UringAsShipped; $($body,)* }
     };
     (in $world:ident: $kind:ident; $($body:ident,)*) => {
         mod $world {
@@ -65,6 +61,10 @@ contract! {
     a_held_connection_is_told_what_was_sent,
     the_end_of_a_held_connection_comes_behind_its_data,
     a_held_connection_that_fails_is_reported_at_once,
+    a_held_connection_that_fails_after_its_end_is_reported_at_once,
+    a_connection_that_fails_before_it_is_held_again_is_reported_at_once,
+    little_is_received_of_a_held_connection,
+    little_is_received_of_a_connection_that_is_held_at_its_first_bytes,
     a_connection_that_failed_before_its_hold_is_reported,
     a_held_connection_whose_send_fails_is_reported_at_once,
     a_held_connection_is_closed_as_any_other,
@@ -85,145 +85,6 @@ contract! {
     a_socket_that_is_not_attached_is_closed,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Seen {
-    Data(Vec<u8>),
-    Sent,
-    Gone(Gone),
-}
-
-/// A driver in its world, and what it has reported.
-struct Bench<W: World> {
-    world: W,
-    driver: W::Driver,
-    seen: Vec<(ConnId, Seen)>,
-    accepted: Vec<<W::Driver as Driver>::Socket>,
-}
-
-impl<W: World> Bench<W> {
-    fn new(seed: u64) -> Self {
-        let (world, driver) = W::open(seed);
-        Self { world, driver, seen: Vec::new(), accepted: Vec::new() }
-    }
-
-    fn turn(&mut self) {
-        self.turn_of(Some(Duration::from_millis(1)));
-    }
-
-    fn turn_of(&mut self, timeout: Option<Duration>) {
-        self.driver.wait(timeout).unwrap();
-        while let Some(event) = self.driver.next() {
-            match event {
-                Event::Accepted { socket, .. } => self.accepted.push(socket),
-                Event::Data(id, bytes) => {
-                    assert!(!bytes.is_empty());
-                    self.seen.push((id, Seen::Data(bytes.to_vec())));
-                }
-                Event::Sent(id) => self.seen.push((id, Seen::Sent)),
-                Event::Gone(id, why) => self.seen.push((id, Seen::Gone(why))),
-            }
-        }
-    }
-
-    fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
-        for _ in 0..TURNS {
-            if holds(self) {
-                return;
-            }
-            self.turn();
-        }
-        panic!("{what}: not after {TURNS} turns; seen {:?}", self.seen.len());
-    }
-
-    fn connect(&mut self, id: ConnId) -> W::Peer {
-        let peer = self.world.connect();
-        self.until("accept", |bench| !bench.accepted.is_empty());
-        self.driver.attach(id, self.accepted.remove(0)).unwrap();
-        peer
-    }
-
-    /// Lets everything that is underway arrive: what a later connection has
-    /// brought to its end, an earlier one will not begin.
-    fn settle(&mut self) {
-        let fence = ConnId::new(0, 1000, self.seen.len() as u32);
-        let mut peer = self.connect(fence);
-        self.world.write(&mut peer, b"fence");
-        self.until("settle", |bench| bench.data(fence) == b"fence" && bench.world.is_quiet());
-        self.driver.close(fence);
-    }
-
-    /// Lets what `peer` wrote come as far as it can while data is held: what is
-    /// sent to it later comes back to it, so that was there before.
-    fn settle_held(&mut self, peer: &mut W::Peer) {
-        self.send(ID, &Bytes::from_static(b"echo"));
-        assert_eq!(self.read_exactly(peer, 4), b"echo");
-        for _ in 0..10 {
-            self.turn();
-        }
-    }
-
-    /// Writes all of `bytes`, however long the connection takes.
-    fn write_all(&mut self, peer: &mut W::Peer, mut bytes: &[u8]) {
-        self.until("write", |bench| {
-            bytes = &bytes[bench.world.write(peer, bytes)..];
-            bytes.is_empty()
-        });
-    }
-
-    /// Reads until `len` bytes are there.
-    fn read_exactly(&mut self, peer: &mut W::Peer, len: usize) -> Vec<u8> {
-        let mut read = Vec::new();
-        self.until("read", |bench| {
-            read.extend(bench.world.read(peer).0);
-            read.len() >= len
-        });
-        read
-    }
-
-    fn data(&self, id: ConnId) -> Vec<u8> {
-        let mut data = Vec::new();
-        for (from, seen) in &self.seen {
-            if let (true, Seen::Data(bytes)) = (*from == id, seen) {
-                data.extend_from_slice(bytes);
-            }
-        }
-        data
-    }
-
-    fn count(&self, id: ConnId, what: &Seen) -> usize {
-        self.seen.iter().filter(|(from, seen)| *from == id && seen == what).count()
-    }
-
-    fn send(&mut self, id: ConnId, bytes: &Bytes) -> Sending {
-        self.driver.send(id, &[Slice::whole(bytes)])
-    }
-
-    /// Sends more than `peer`, who does not read, can take; what was sent.
-    fn fill(&mut self, id: ConnId, peer: &mut W::Peer) -> Vec<u8> {
-        let bytes = Bytes::from(pattern(STALLING_BYTES));
-        self.fill_with(id, peer, &[Slice::whole(&bytes)])
-    }
-
-    /// The same with a batch that is more than the peer can take. A driver may find
-    /// that out only when it is given the next.
-    fn fill_with(&mut self, id: ConnId, peer: &mut W::Peer, batch: &[Slice<'_>]) -> Vec<u8> {
-        self.world.stall(peer);
-        let once = batch.iter().flat_map(Slice::as_slice).copied().collect::<Vec<_>>();
-        if self.driver.send(id, batch) == Sending::Pending {
-            return once;
-        }
-        assert_eq!(self.driver.send(id, batch), Sending::Pending);
-        once.repeat(2)
-    }
-
-    /// How often, and why, `id` was reported gone.
-    fn gone(&self, id: ConnId) -> Vec<Gone> {
-        let gone = self.seen.iter().filter(|(from, _)| *from == id);
-        gone.filter_map(|(_, seen)| if let Seen::Gone(why) = seen { Some(*why) } else { None })
-            .collect()
-    }
-}
-
 const ID: ConnId = ConnId::new(0, 3, 1);
 const OTHER: ConnId = ConnId::new(0, 4, 1);
 
@@ -242,106 +103,6 @@ fn bytes_arrive_whole_and_in_order<W: World>(seed: u64) {
     bench.until("end", |bench| bench.count(ID, &Seen::Gone(Gone::Eof)) == 1);
     assert!(bench.data(ID) == text);
     assert!(matches!(bench.seen.last(), Some((_, Seen::Gone(Gone::Eof)))));
-}
-
-fn a_slow_reader_gets_everything_and_sent_comes_once<W: World>(seed: u64) {
-    let mut bench = Bench::<W>::new(seed);
-    let mut peer = bench.connect(ID);
-    let text = Bytes::from(pattern(STALLING_BYTES));
-    // Slices of all sizes, some of them of one shared buffer, some empty.
-    let cuts = [0, 1, 1, 9_000, 9_010, 13_105, 13_106, 500_000, 500_100, text.len()];
-    let batch = cuts.windows(2).map(|cut| Slice::new(&text, cut[0]..cut[1])).collect::<Vec<_>>();
-    let all = bench.fill_with(ID, &mut peer, &batch);
-    drop(batch);
-    bench.settle();
-    assert_eq!(bench.count(ID, &Seen::Sent), 0);
-    bench.world.resume(&mut peer);
-    let mut read = bench.read_exactly(&mut peer, all.len());
-    bench.until("sent", |bench| bench.count(ID, &Seen::Sent) == 1);
-    let mut sent = 1;
-    if bench.send(ID, &Bytes::from_static(b"behind it")) == Sending::Pending {
-        sent += 1;
-        bench.until("sent again", |bench| bench.count(ID, &Seen::Sent) == sent);
-    }
-    read.extend(bench.read_exactly(&mut peer, 9));
-    bench.settle();
-    assert_eq!(bench.count(ID, &Seen::Sent), sent);
-    assert!(read.strip_prefix(&all[..]) == Some(b"behind it"));
-}
-
-fn unsent_bytes_fall_with_each_that_the_peer_takes<W: World>(seed: u64) {
-    let mut bench = Bench::<W>::new(seed);
-    let mut peer = bench.connect(ID);
-    assert_eq!(bench.driver.unsent_bytes(ID), 0);
-    let sent = bench.fill(ID, &mut peer).len();
-    let mut unsent = bench.driver.unsent_bytes(ID);
-    assert!(unsent > 0 && unsent <= sent, "{unsent} of {sent}");
-    bench.world.resume(&mut peer);
-    let mut read = 0;
-    // What the peer has read it has acknowledged, sooner or later.
-    bench.until("all", |bench| {
-        read += bench.world.read(&mut peer).0.len();
-        let now = bench.driver.unsent_bytes(ID);
-        assert!(now <= unsent && now + read >= sent - RECEIVABLE_BYTES, "{now} after {unsent}");
-        unsent = now;
-        now == 0 && read == sent
-    });
-    bench.driver.close(ID);
-    assert_eq!(bench.driver.unsent_bytes(ID), 0);
-}
-
-/// Fills the connection as far as the driver says that it is done with what it was
-/// sent; all that.
-fn fill_to_the_last_done<W: World>(bench: &mut Bench<W>, peer: &mut W::Peer) -> Vec<u8> {
-    bench.world.stall(peer);
-    let (small, large) = (pattern(500), Bytes::from(pattern(STALLING_BYTES)));
-    let mut all = Vec::new();
-    for _ in 0..20 {
-        let sending = bench.send(ID, &Bytes::from(small.clone()));
-        all.extend(&small);
-        bench.turn();
-        if sending == Sending::Pending {
-            bench.world.resume(peer);
-            bench.until("sent", |bench| bench.count(ID, &Seen::Sent) == 1);
-            return all;
-        }
-    }
-    if W::FINDS_OUT_LATE {
-        assert_eq!(bench.send(ID, &large), Sending::Done);
-        all.extend(&large);
-    }
-    all
-}
-
-fn what_was_done_is_sent_before_a_shutdown<W: World>(seed: u64) {
-    let mut bench = Bench::<W>::new(seed);
-    let mut peer = bench.connect(ID);
-    let all = fill_to_the_last_done(&mut bench, &mut peer);
-    bench.driver.shutdown(ID);
-    bench.world.resume(&mut peer);
-    let mut read = Vec::new();
-    bench.until("end", |bench| {
-        let (bytes, ended) = bench.world.read(&mut peer);
-        read.extend(bytes);
-        ended
-    });
-    assert!(read == all);
-}
-
-fn what_was_done_is_sent_before_a_close<W: World>(seed: u64) {
-    let mut bench = Bench::<W>::new(seed);
-    let mut peer = bench.connect(ID);
-    let all = fill_to_the_last_done(&mut bench, &mut peer);
-    bench.driver.close(ID);
-    bench.settle();
-    bench.world.resume(&mut peer);
-    let mut read = Vec::new();
-    bench.until("end", |bench| {
-        let (bytes, ended) = bench.world.read(&mut peer);
-        read.extend(bytes);
-        ended
-    });
-    assert!(read == all);
 }
 
 fn a_wait_returns_at_once_for_events_that_were_left_untaken<W: World>(seed: u64) {
@@ -365,31 +126,6 @@ fn a_wait_returns_at_once_for_events_that_were_left_untaken<W: World>(seed: u64)
         }
     }
     assert_eq!(arrived, 300);
-}
-
-fn a_batch_of_slices_of_every_size_arrives_whole<W: World>(seed: u64) {
-    let mut bench = Bench::<W>::new(seed);
-    let mut peer = bench.connect(ID);
-    let text = Bytes::from(pattern(STALLING_BYTES));
-    let mut sent: Vec<u8> = Vec::new();
-    let mut rng = super::sim::Rng::new(seed);
-    // How many slices, and how long they are at the most.
-    for (count, most) in [(1000, 8), (65, 200), (64, 4000), (1, STALLING_BYTES), (1000, 4000)] {
-        let batch = (0..count).map(|_| rng.piece(most)).map(|len| Slice::new(&text, 0..len));
-        let batch = batch.collect::<Vec<_>>();
-        sent.extend(batch.iter().flat_map(Slice::as_slice));
-        if bench.driver.send(ID, &batch) == Sending::Done {
-            continue;
-        }
-        let before = bench.count(ID, &Seen::Sent);
-        let mut read = Vec::new();
-        bench.until("sent", |bench| {
-            read.extend(bench.world.read(&mut peer).0);
-            bench.count(ID, &Seen::Sent) > before
-        });
-        assert!(sent.drain(..read.len()).eq(read));
-    }
-    assert!(bench.read_exactly(&mut peer, sent.len()) == sent);
 }
 
 fn nothing_names_a_closed_connection<W: World>(seed: u64) {
@@ -420,18 +156,18 @@ fn nothing_names_a_closed_connection<W: World>(seed: u64) {
 
 fn a_stale_generation_is_ignored<W: World>(seed: u64) {
     let mut bench = Bench::<W>::new(seed);
-    let _former = bench.connect(ID);
+    let _predecessor = bench.connect(ID);
     bench.driver.close(ID);
-    let heir = ConnId::new(ID.shard(), ID.slot(), ID.generation() + 1);
-    let mut peer = bench.connect(heir);
-    assert_eq!(bench.send(ID, &Bytes::from_static(b"for the former")), Sending::Done);
+    let successor = ConnId::new(ID.shard(), ID.slot(), ID.generation() + 1);
+    let mut peer = bench.connect(successor);
+    assert_eq!(bench.send(ID, &Bytes::from_static(b"for the predecessor")), Sending::Done);
     bench.driver.shutdown(ID);
     bench.driver.close(ID);
     assert!(bench.driver.detach(ID).is_none());
-    bench.send(heir, &Bytes::from_static(b"for the heir"));
-    assert_eq!(bench.read_exactly(&mut peer, 12), b"for the heir");
+    bench.send(successor, &Bytes::from_static(b"for the successor"));
+    assert_eq!(bench.read_exactly(&mut peer, 12), b"for the successor");
     bench.write_all(&mut peer, b"thanks");
-    bench.until("data", |bench| bench.data(heir) == b"thanks");
+    bench.until("data", |bench| bench.data(successor) == b"thanks");
     assert!(bench.seen.iter().all(|(from, _)| *from != ID));
 }
 

@@ -1,11 +1,7 @@
 //! What the drivers of the kernel promise besides: how they share its descriptors,
 //! and that they sleep. The simulator has neither.
 
-use std::{
-    net::{SocketAddr, TcpStream},
-    process::Command,
-    time::Instant,
-};
+use std::{net::TcpStream, process::Command, time::Instant};
 
 use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -13,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::{
     Bench, ID, Seen,
     fairness::*,
-    worlds::{Loopback, OfKernel, World, narrow_listener},
+    worlds::{Loopback, OfKernel, World, opened},
 };
 use crate::{
     batch::{Sending, Slice},
@@ -63,11 +59,6 @@ of_kernel! {
     epoll: Epoll,
     uring: Uring,
     uring_tiny: UringTiny,
-}
-
-pub(super) fn opened<K: OfKernel>(accept_batch: usize) -> (K::Driver, SocketAddr) {
-    let (listener, address) = narrow_listener();
-    (K::open(listener, accept_batch), address)
 }
 
 fn a_turn_accepts_a_bounded_number_and_the_next_goes_on<K: OfKernel>() {

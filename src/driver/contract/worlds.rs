@@ -28,6 +28,8 @@ pub(super) trait World: Sized {
     /// Whether the driver says that it is done with a batch before it has offered
     /// it to the socket.
     const FINDS_OUT_LATE: bool;
+    /// The most bytes of one connection that the driver has received and not lent.
+    const UNLENT_BYTES: usize;
 
     fn open(seed: u64) -> (Self, Self::Driver);
     fn connect(&self) -> Self::Peer;
@@ -50,6 +52,7 @@ impl World for Sim {
     type Driver = SimDriver;
     type Peer = PeerId;
     const FINDS_OUT_LATE: bool = false;
+    const UNLENT_BYTES: usize = 0;
 
     fn open(seed: u64) -> (Self, SimDriver) {
         let net = SimNet::new(seed, if seed == 0 { Faults::none() } else { Faults::all() });
@@ -98,6 +101,7 @@ pub(super) struct Loopback<K>(SocketAddr, PhantomData<K>);
 pub(super) trait OfKernel {
     type Driver: Driver<Socket: Debug>;
     const FINDS_OUT_LATE: bool;
+    const UNLENT_BYTES: usize;
 
     fn open(listener: TcpListener, accept_batch: usize) -> Self::Driver;
     /// How long a wait without limit would take now.
@@ -109,6 +113,7 @@ pub(super) struct Epoll;
 impl OfKernel for Epoll {
     type Driver = EpollDriver;
     const FINDS_OUT_LATE: bool = false;
+    const UNLENT_BYTES: usize = 0;
 
     fn open(listener: TcpListener, accept_batch: usize) -> EpollDriver {
         let settings =
@@ -122,30 +127,39 @@ impl OfKernel for Epoll {
 }
 
 /// Which `io_uring`: with how many entries and buffers, of how many bytes, whether
-/// sends are silent, and whether buffers are filled incrementally.
+/// sends are silent, and whether the kernel is one that fills buffers incrementally
+/// and limits receives.
 pub(super) struct Of<
     const ENTRIES: u32,
     const BUFFERS: u16,
     const BYTES: u32,
     const SILENT: bool,
-    const INCREMENTAL: bool,
+    const RECENT: bool,
 >;
 
 pub(super) type Uring = Of<1024, 4, 4096, true, true>;
 /// Every send posts a completion.
-pub(super) type UringAloud = Of<1024, 4, 4096, false, true>;
-/// Every receive takes a buffer of its own.
+pub(super) type UringAnswered = Of<1024, 4, 4096, false, true>;
+/// Every receive takes a buffer of its own, and goes on until there is none.
 pub(super) type UringWholeBuffers = Of<1024, 4, 4096, true, false>;
 /// What an older kernel makes of it.
 pub(super) type UringPlain = Of<1024, 4, 4096, false, false>;
 /// Everything is always full.
 pub(super) type UringTiny = Of<2, 1, 64, true, true>;
+/// With the buffers that it has unless it is told otherwise.
+pub(super) type UringAsShipped = Of<1024, 16, { 256 << 10 }, true, true>;
 
-impl<const E: u32, const N: u16, const B: u32, const S: bool, const I: bool> OfKernel
-    for Of<E, N, B, S, I>
+impl<const E: u32, const N: u16, const B: u32, const S: bool, const R: bool> OfKernel
+    for Of<E, N, B, S, R>
 {
     type Driver = UringDriver;
     const FINDS_OUT_LATE: bool = true;
+    const UNLENT_BYTES: usize = if R {
+        2 * if B < 64 << 10 { B as usize } else { 64 << 10 }
+    } else {
+        // What the kernel receives at once into buffers of a sixteenth of the size.
+        32 * B as usize / 16
+    };
 
     fn open(listener: TcpListener, accept_batch: usize) -> UringDriver {
         let settings = UringSettings {
@@ -154,7 +168,8 @@ impl<const E: u32, const N: u16, const B: u32, const S: bool, const I: bool> OfK
             receive_buffer_bytes: B,
             accept_batch,
             silent_sends: S,
-            incremental_buffers: I,
+            incremental_buffers: R,
+            ..UringSettings::default()
         };
         UringDriver::new(Some(listener), &settings).unwrap()
     }
@@ -165,17 +180,24 @@ impl<const E: u32, const N: u16, const B: u32, const S: bool, const I: bool> OfK
 }
 
 /// A listener whose connections have small send buffers.
-pub(super) fn narrow_listener() -> (TcpListener, SocketAddr) {
+fn narrow_listener() -> (TcpListener, SocketAddr) {
     let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 1, 64).unwrap().remove(0);
     SockRef::from(&listener).set_send_buffer_size(SOCKET_BUFFER_BYTES).unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
 }
 
+/// A driver whose connections have small send buffers, and its address.
+pub(super) fn opened<K: OfKernel>(accept_batch: usize) -> (K::Driver, SocketAddr) {
+    let (listener, address) = narrow_listener();
+    (K::open(listener, accept_batch), address)
+}
+
 impl<K: OfKernel> World for Loopback<K> {
     type Driver = K::Driver;
     type Peer = TcpStream;
     const FINDS_OUT_LATE: bool = K::FINDS_OUT_LATE;
+    const UNLENT_BYTES: usize = K::UNLENT_BYTES;
 
     fn open(_: u64) -> (Self, K::Driver) {
         let (listener, address) = narrow_listener();

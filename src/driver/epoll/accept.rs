@@ -38,7 +38,7 @@ impl Acceptor {
 
     /// The longest that the turn's wait may take.
     pub(super) fn longest_wait(&self) -> Option<Duration> {
-        self.ready.then(|| if self.scarcity.is_felt() { RETRY_AFTER } else { Duration::ZERO })
+        self.ready.then(|| if self.scarcity.is_short() { RETRY_AFTER } else { Duration::ZERO })
     }
 
     /// The next connection of this turn.
@@ -47,19 +47,19 @@ impl Acceptor {
             self.left -= 1;
             match self.listener.accept() {
                 Ok(accepted) => {
-                    self.scarcity.end();
+                    self.scarcity.on_success();
                     return Some(accepted);
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => {
                         self.ready = false;
-                        self.scarcity.end();
+                        self.scarcity.on_success();
                     }
                     // The peer gave up while it waited, or a signal came.
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
                     _ => {
                         self.left = 0;
-                        self.scarcity.feel(&error);
+                        self.scarcity.on_failure(&error);
                     }
                 },
             }

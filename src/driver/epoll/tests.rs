@@ -1,12 +1,15 @@
 //! What is epoll's own; what every driver promises is tested in
 //! `driver::contract`.
 
-use std::{io::Write, net::TcpStream as Peer};
+use std::{
+    io::Write,
+    net::{SocketAddr, TcpStream as Peer},
+};
 
-use super::*;
+use super::{serving::UNUSED_BYTES, *};
 use crate::driver::listen::listen;
 
-const PATIENCE: Option<Duration> = Some(Duration::from_secs(10));
+const TIMEOUT: Option<Duration> = Some(Duration::from_secs(10));
 
 fn opened(settings: &EpollSettings) -> (EpollDriver, SocketAddr) {
     let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 1, 1024).unwrap().remove(0);
@@ -17,7 +20,7 @@ fn opened(settings: &EpollSettings) -> (EpollDriver, SocketAddr) {
 fn accept(driver: &mut EpollDriver, address: SocketAddr, id: ConnId) -> Peer {
     let peer = Peer::connect(address).unwrap();
     loop {
-        driver.wait(PATIENCE).unwrap();
+        driver.wait(TIMEOUT).unwrap();
         if let Some(Event::Accepted { socket, .. }) = driver.next() {
             driver.attach(id, socket).unwrap();
             return peer;
@@ -43,7 +46,7 @@ fn a_flooding_peer_gets_its_reads_per_turn_and_no_more() {
     let mut quiet = accept(&mut driver, address, id(1));
     // How often each was read in one turn.
     let mut turn = || {
-        driver.wait(PATIENCE).unwrap();
+        driver.wait(TIMEOUT).unwrap();
         let mut reads = [0, 0];
         while let Some(event) = driver.next() {
             let Event::Data(from, _) = event else { panic!("{event:?}") };
@@ -95,7 +98,7 @@ fn a_turn_serves_a_bounded_number_of_sockets_and_the_next_the_others() {
     }
     let mut heard = Vec::new();
     while heard.len() < 5 {
-        driver.wait(PATIENCE).unwrap();
+        driver.wait(TIMEOUT).unwrap();
         let mut in_turn = 0;
         while let Some(event) = driver.next() {
             let Event::Data(from, _) = event else { panic!("{event:?}") };
@@ -121,7 +124,7 @@ fn a_crowd_that_is_held_at_its_first_bytes_leaves_little_of_them_unused() {
     }
     let (mut lent, mut heard) = (0, 0);
     while heard < CROWD {
-        driver.wait(PATIENCE).unwrap();
+        driver.wait(TIMEOUT).unwrap();
         while let Some(event) = driver.next() {
             let Event::Data(from, bytes) = event else { panic!("{event:?}") };
             (lent, heard) = (lent + bytes.len(), heard + 1);
@@ -132,7 +135,7 @@ fn a_crowd_that_is_held_at_its_first_bytes_leaves_little_of_them_unused() {
     assert!(lent < UNUSED_BYTES * 4, "{lent} bytes lent");
     (0..CROWD).for_each(|slot| driver.hold(id(slot), false));
     while lent < EACH * CROWD as usize {
-        driver.wait(PATIENCE).unwrap();
+        driver.wait(TIMEOUT).unwrap();
         while let Some(event) = driver.next() {
             let Event::Data(_, bytes) = event else { panic!("{event:?}") };
             lent += bytes.len();

@@ -72,7 +72,7 @@ pub struct SimDriver {
     net: SimNet,
     number: usize,
     /// By slot.
-    tenants: Vec<Option<Tenant>>,
+    tenants: Vec<Option<Connection>>,
     /// Who has something to report in this turn.
     turn: VecDeque<Ready>,
     spurious_in_a_row: u8,
@@ -83,7 +83,7 @@ pub struct SimDriver {
 }
 
 #[derive(Debug)]
-struct Tenant {
+struct Connection {
     id: ConnId,
     socket: SimSocket,
 }
@@ -122,8 +122,8 @@ impl SimDriver {
     }
 
     fn peer(&self, id: ConnId) -> Option<PeerId> {
-        let tenant = self.tenants.get(id.slot() as usize)?.as_ref()?;
-        (tenant.id == id).then(|| tenant.socket.peer())
+        let connection = self.tenants.get(id.slot() as usize)?.as_ref()?;
+        (connection.id == id).then(|| connection.socket.peer())
     }
 
     /// Whether this turn's wait pretends that nothing has happened.
@@ -153,12 +153,12 @@ impl SimDriver {
         let mut world = self.net.lock();
         // Leftovers of the last turn are still in the list.
         self.turn.retain(|ready| matches!(ready, Ready::Accept));
-        for tenant in self.tenants.iter().flatten() {
-            let (link, faults, rng) = world.link_and_luck(tenant.socket.peer());
+        for connection in self.tenants.iter().flatten() {
+            let (link, faults, rng) = world.link_and_luck(connection.socket.peer());
             link.pump(faults, rng);
             if link.has_news() {
                 let events_left = EVENTS_PER_CONNECTION;
-                self.turn.push_back(Ready::Connection { id: tenant.id, events_left });
+                self.turn.push_back(Ready::Connection { id: connection.id, events_left });
             }
         }
     }
@@ -226,12 +226,13 @@ impl SimDriver {
 
     /// Takes `id` out of the table; its events are stale from now on.
     fn evict(&mut self, id: ConnId) -> Option<SimSocket> {
-        let tenant = self.tenants.get_mut(id.slot() as usize)?.take_if(|tenant| tenant.id == id)?;
+        let connection =
+            self.tenants.get_mut(id.slot() as usize)?.take_if(|connection| connection.id == id)?;
         let mut world = self.net.lock();
-        world.stations[self.number].attached.retain(|&peer| peer != tenant.socket.peer());
-        world.link(tenant.socket.peer()).change_hands();
+        world.stations[self.number].attached.retain(|&peer| peer != connection.socket.peer());
+        world.link(connection.socket.peer()).change_hands();
         drop(world);
-        Some(tenant.socket)
+        Some(connection.socket)
     }
 }
 
@@ -248,7 +249,7 @@ impl Driver for SimDriver {
         world.link(socket.peer()).change_hands();
         world.stations[self.number].attached.push(socket.peer());
         drop(world);
-        self.tenants[slot] = Some(Tenant { id, socket });
+        self.tenants[slot] = Some(Connection { id, socket });
         Ok(())
     }
 
@@ -332,7 +333,7 @@ impl Driver for SimDriver {
 impl Drop for SimDriver {
     fn drop(&mut self) {
         self.stop_accepting();
-        let ids = self.tenants.iter().flatten().map(|tenant| tenant.id).collect::<Vec<_>>();
+        let ids = self.tenants.iter().flatten().map(|connection| connection.id).collect::<Vec<_>>();
         for id in ids {
             self.close(id);
         }

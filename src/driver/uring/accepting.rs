@@ -76,7 +76,7 @@ impl Acceptor {
     }
 
     pub(super) fn on_accepted(&mut self, socket: TcpStream, ring: &mut Ring) {
-        self.scarcity.end();
+        self.scarcity.on_success();
         self.accepted.push_back(socket);
         if self.state == State::Armed && self.accepted.len() >= WAITING_BATCHES * self.batch {
             ring.cancel_accept();
@@ -92,7 +92,7 @@ impl Acceptor {
         } else if harmless.contains(&error.kind()) {
             State::Idle
         } else {
-            self.scarcity.feel(error);
+            self.scarcity.on_failure(error);
             State::Paused
         };
     }

@@ -41,6 +41,8 @@ pub(super) enum Received {
     End,
     /// There was no buffer to receive into.
     NoBuffer,
+    /// It was cancelled.
+    Cancelled,
     Failed(io::Error),
 }
 
@@ -172,13 +174,13 @@ mod tests {
     }
 
     #[test]
-    fn what_came_for_a_slots_last_tenant_is_not_its_heirs() {
+    fn what_came_for_a_slots_last_tenant_is_not_its_successors() {
         let mut arrivals = Arrivals::default();
-        let heir = Tag::of(ConnId::new(0, 7, 2));
+        let successor = Tag::of(ConnId::new(0, 7, 2));
         arrivals.push(tag(7), Received::End, false);
-        assert!(arrivals.take(heir).is_empty());
-        arrivals.push(heir, Received::End, false);
-        assert_eq!(arrivals.take(heir).len(), 1);
+        assert!(arrivals.take(successor).is_empty());
+        arrivals.push(successor, Received::End, false);
+        assert_eq!(arrivals.take(successor).len(), 1);
         assert_eq!(arrivals.len(), 1);
     }
 }

@@ -5,6 +5,11 @@
 //! With incremental consumption (Linux 6.12) a buffer takes one receive after the
 //! other until it is full, so small messages lie side by side and large ones whole.
 //! Without it every receive takes a buffer of its own.
+//!
+//! The kernel fills buffers in the order in which it was given them. If it had all of
+//! them, it would go round through all their memory, however little arrives, and find
+//! none of it in the core's cache. So it has a few, those that were in use last, and
+//! more when it has found none.
 
 #![allow(unsafe_code, reason = "memory that is shared with the kernel")]
 
@@ -26,6 +31,13 @@ const INCREMENTAL: u16 = 2;
 
 /// The kernel wants the entries on a page of their own.
 const PAGE_BYTES: usize = 4096;
+
+/// What the kernel is given to fill at first, in bytes: twice what is gathered before
+/// it is lent, and the bytes of four connections whose receives are limited.
+const SUPPLY_BYTES: usize = 512 << 10;
+
+/// After so many supplies of which less than a half was used, half as much is given.
+const SUPPLIES_PER_REVIEW: u32 = 256;
 
 /// Received bytes that lie in a buffer. There is one for each stretch of bytes
 /// that the kernel has reported, and it is handed back exactly once.
@@ -67,8 +79,15 @@ pub(super) struct Buffers {
     each: u32,
     fills: Box<[Fill]>,
     tail: u16,
-    /// Buffers that the kernel has filled and not got back.
-    out: u16,
+    /// Buffers that nobody uses, the one that was in use last on top.
+    free: Vec<u16>,
+    /// Buffers that the kernel has to fill.
+    supplied: u16,
+    /// As many as it is to have.
+    supply: u16,
+    /// The fewest that it has had since the last review.
+    fewest: u16,
+    supplies: u32,
 }
 
 impl Buffers {
@@ -79,7 +98,23 @@ impl Buffers {
         let memory = allocate(Self::memory_layout(count, each));
         let entries = allocate(Self::entries_layout(count)).cast();
         let fills = vec![Fill::default(); usize::from(count)].into_boxed_slice();
-        Self { memory, entries, count, each, fills, tail: 0, out: count }
+        let mut buffers = Self {
+            memory,
+            entries,
+            count,
+            each,
+            fills,
+            tail: 0,
+            free: (0..count).rev().collect(),
+            supplied: 0,
+            supply: 0,
+            fewest: 0,
+            supplies: 0,
+        };
+        buffers.supply = buffers.least_supply();
+        // One more, for a turn that does not lend everything.
+        buffers.touch(usize::from(buffers.supply.saturating_add(1).min(count)));
+        buffers
     }
 
     /// Registers them with the ring of `submitter` and gives it all of them. Says
@@ -107,9 +142,7 @@ impl Buffers {
         if !incremental {
             register(0)?;
         }
-        for buffer in 0..self.count {
-            self.give(buffer);
-        }
+        self.replenish();
         Ok(incremental)
     }
 
@@ -118,9 +151,48 @@ impl Buffers {
         (usize::from(self.count), self.each as usize)
     }
 
-    /// Whether the kernel has a buffer to fill.
+    /// Whether there is a buffer to fill.
     pub(super) fn any_left(&self) -> bool {
-        self.out < self.count
+        self.supplied > 0 || !self.free.is_empty()
+    }
+
+    /// Gives the kernel what it lacks.
+    pub(super) fn replenish(&mut self) {
+        while self.supplied < self.supply
+            && let Some(buffer) = self.free.pop()
+        {
+            self.give(buffer);
+        }
+        self.supplies += 1;
+        if self.supplies == SUPPLIES_PER_REVIEW {
+            if self.fewest > self.supply / 2 {
+                self.supply = (self.supply / 2).max(self.least_supply());
+            }
+            (self.supplies, self.fewest) = (0, self.supplied);
+        }
+    }
+
+    /// The kernel has found no buffer: it is to have more, if there are more.
+    pub(super) fn on_none_left(&mut self) {
+        if self.supplied == 0 && !self.free.is_empty() {
+            self.supply = self.supply.saturating_mul(2).min(self.count);
+            self.replenish();
+        }
+    }
+
+    fn least_supply(&self) -> u16 {
+        let buffers = (SUPPLY_BYTES / self.each as usize).max(2);
+        u16::try_from(buffers).unwrap_or(u16::MAX).min(self.count)
+    }
+
+    /// Has the memory of the first `buffers` be there before anything is received, so
+    /// that it is not mistaken for that of connections.
+    fn touch(&mut self, buffers: usize) {
+        for at in (0..buffers * self.each as usize).step_by(PAGE_BYTES) {
+            // SAFETY: there are as many buffers of as many bytes, and nobody else knows
+            // of them yet.
+            unsafe { self.memory.as_ptr().add(at).write_volatile(0) };
+        }
     }
 
     /// The kernel reports `len` bytes more in `buffer`, and whether it goes on
@@ -132,7 +204,10 @@ impl Buffers {
         fill.filled = start.checked_add(len).filter(|filled| *filled <= self.each)?;
         fill.chunks += 1;
         fill.done = !goes_on;
-        self.out += u16::from(!goes_on);
+        if !goes_on {
+            self.supplied = self.supplied.saturating_sub(1);
+            self.fewest = self.fewest.min(self.supplied);
+        }
         Some(Chunk { buffer, start, len })
     }
 
@@ -146,26 +221,25 @@ impl Buffers {
         unsafe { slice::from_raw_parts_mut(self.memory.as_ptr().add(start), chunk.len()) }
     }
 
-    /// Takes a chunk back, and gives its buffer to the kernel if nothing of it is
-    /// in use any more.
+    /// Takes a chunk back, and its buffer if nothing of that is in use any more.
     #[expect(clippy::needless_pass_by_value, reason = "a chunk comes back once")]
     pub(super) fn put_back(&mut self, chunk: Chunk) {
         let fill = &mut self.fills[usize::from(chunk.buffer)];
         debug_assert!(fill.chunks > 0);
         fill.chunks -= 1;
         if fill.done && fill.chunks == 0 {
-            self.give(chunk.buffer);
+            self.free.push(chunk.buffer);
         }
     }
 
     fn give(&mut self, buffer: u16) {
         self.fills[usize::from(buffer)] = Fill::default();
-        self.out -= 1;
+        self.supplied += 1;
         let index = usize::from(self.tail & (self.count - 1));
         let start = usize::from(buffer) * self.each as usize;
         // SAFETY: the entries are `count` long and zeroed, a valid state of them.
         // The kernel reads those from its head up to the tail; this one lies behind
-        // the tail, for at most `count` buffers are with the kernel. Its fields are
+        // the tail, for no buffer is given twice. Its fields are
         // written one by one because the tail lies in the unused bytes of the first.
         unsafe {
             let entry = &mut *self.entries.as_ptr().add(index);

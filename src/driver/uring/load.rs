@@ -90,8 +90,8 @@ impl Load {
         debug_assert!(self.has_room_for(batch));
         let index = self.sends.len() as u32;
         let total = batch.iter().map(Slice::len).sum::<usize>();
-        let most = if batch.len() == 1 { COPY_BYTES } else { GATHER_BYTES };
-        let place = if total <= most { self.copy(batch) } else { self.keep(batch, total) };
+        let max = if batch.len() == 1 { COPY_BYTES } else { GATHER_BYTES };
+        let place = if total <= max { self.copy(batch) } else { self.keep(batch, total) };
         self.sends.push((tag, place.clone()));
         let queued = match place {
             Place::Scratch(range) => Queued::One(&self.scratch[range]),

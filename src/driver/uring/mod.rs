@@ -23,7 +23,9 @@
 mod accepting;
 mod arrivals;
 mod buffers;
+mod connection;
 mod detaching;
+mod events;
 mod holding;
 mod load;
 pub mod probe;
@@ -31,7 +33,6 @@ mod receiving;
 mod ring;
 mod sending;
 mod settings;
-mod table;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -39,7 +40,7 @@ mod trial;
 use std::{
     collections::{HashMap, VecDeque},
     fmt, io,
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, TcpListener, TcpStream},
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
     time::Duration,
@@ -51,12 +52,13 @@ use self::{
     accepting::Acceptor,
     arrivals::Tag,
     buffers::Chunk,
+    connection::{Connection, Table, flag},
+    events::Step,
     holding::Kept,
-    ring::{Completion, Ring},
+    ring::Ring,
     settings::open_ring,
-    table::{Marks, Table, Tenant},
 };
-use super::{Detached, Driver, Event, Gone, STEPS_PER_ACCEPT, Waker, unsent::bytes_in_socket};
+use super::{Detached, Driver, Event, Waker, slots::Flags, unsent::bytes_in_socket};
 use crate::{
     batch::{Sending, Slice},
     id::ConnId,
@@ -69,14 +71,14 @@ pub use self::settings::UringSettings;
 const GATHER_ROUNDS: usize = 64;
 
 /// The most closed connections that may still have something coming.
-const FAREWELLS: usize = if cfg!(test) { 16 } else { 4096 };
+const MAX_LINGERING: usize = if cfg!(test) { 16 } else { 4096 };
 
 /// The most arrivals that are gathered: a peer that sends byte by byte makes one of
 /// each.
 const GATHERED: usize = 1 << 16;
 
 /// The most bytes that are gathered: what is lent should still lie in the core's
-/// own cache.
+/// own cache. Half of the buffers, if that is less.
 const GATHERED_BYTES: usize = 128 << 10;
 
 /// A [`Driver`] on `io_uring`. Its sockets are blocking [`TcpStream`]s, for the ring
@@ -88,11 +90,12 @@ pub struct UringDriver {
     eventfd: Arc<OwnedFd>,
     acceptor: Option<Acceptor>,
     table: Table,
-    /// Connections whose receive found no buffer, those first that had nothing.
-    hungry: VecDeque<ConnId>,
-    fed: VecDeque<ConnId>,
+    /// Connections whose receive found no buffer before it had brought anything.
+    starved: VecDeque<ConnId>,
+    /// All others whose receive is to be armed.
+    rearm: VecDeque<ConnId>,
     /// Closed connections that have something coming.
-    leaving: HashMap<Tag, Tenant>,
+    lingering: HashMap<Tag, Connection>,
     sent: VecDeque<ConnId>,
     /// Connections that failed while they were held.
     failed: VecDeque<ConnId>,
@@ -106,15 +109,6 @@ pub struct UringDriver {
     held: bool,
     /// Counts up to [`STEPS_PER_ACCEPT`].
     steps: u32,
-}
-
-/// An [`Event`] before it borrows a receive buffer.
-enum Step {
-    Accepted(TcpStream, SocketAddr),
-    Data(ConnId, Chunk),
-    Kept(ConnId, Vec<u8>),
-    Sent(ConnId),
-    Gone(ConnId, Gone),
 }
 
 impl UringDriver {
@@ -138,9 +132,9 @@ impl UringDriver {
             eventfd: Arc::new(eventfd),
             acceptor,
             table: Table::default(),
-            hungry: VecDeque::new(),
-            fed: VecDeque::new(),
-            leaving: HashMap::new(),
+            starved: VecDeque::new(),
+            rearm: VecDeque::new(),
+            lingering: HashMap::new(),
             sent: VecDeque::new(),
             failed: VecDeque::new(),
             kept: HashMap::new(),
@@ -166,104 +160,23 @@ impl UringDriver {
             None => asked,
         }
     }
-
-    /// Submits what is queued, without waiting, and looks at what came of it.
-    fn submit(&mut self) {
-        self.ring.submit();
-        self.settle();
-    }
-
-    /// Acts on what came of operations; what was received waits to be lent.
-    fn settle(&mut self) {
-        while let Some(completion) = self.ring.next_completion() {
-            match completion {
-                Completion::Accepted(socket) => {
-                    if let Some(acceptor) = &mut self.acceptor {
-                        acceptor.on_accepted(socket, &mut self.ring);
-                    }
-                }
-                Completion::AcceptEnded(error) => {
-                    if let Some(acceptor) = &mut self.acceptor {
-                        acceptor.on_ended(&error);
-                    }
-                }
-                Completion::Refused(tag, Ok(tail)) => self.on_refused(tag, tail),
-                Completion::Sent(tag, Ok(taken)) => self.on_taken(tag, taken),
-                Completion::Refused(tag, Err(error)) | Completion::Sent(tag, Err(error)) => {
-                    self.on_send_failed(tag, &error);
-                }
-                Completion::FarewellOver(tag) => {
-                    if let Some(tenant) = self.leaving.remove(&tag) {
-                        self.cut_off(tenant);
-                    }
-                }
-                Completion::FailureSeen(tag) => self.on_failure_seen(tag),
-            }
-        }
-    }
-
-    /// Takes back what the last event lent. It may be the last buffer, for which
-    /// receives wait.
-    fn take_back(&mut self) {
-        if let Some(chunk) = self.lent.take() {
-            self.ring.put_back(chunk);
-        }
-        self.lent_portion = Vec::new();
-    }
-
-    fn step(&mut self) -> Option<Step> {
-        // Busy connections must not keep new ones waiting, nor these the others.
-        self.steps = (self.steps + 1) % STEPS_PER_ACCEPT;
-        if self.steps == 1
-            && let Some((socket, peer)) = self.acceptor.as_mut().and_then(Acceptor::next)
-        {
-            return Some(Step::Accepted(socket, peer));
-        }
-        while let Some(id) = self.sent.pop_front() {
-            if self.table.tenant(id).is_some() {
-                return Some(Step::Sent(id));
-            }
-        }
-        if let Some(step) = self.next_failed().or_else(|| self.next_data()) {
-            return Some(step);
-        }
-        let (socket, peer) = self.acceptor.as_mut()?.next()?;
-        Some(Step::Accepted(socket, peer))
-    }
-
-    /// The next data or end: of what holds kept back, and of what has arrived.
-    fn next_data(&mut self) -> Option<Step> {
-        if self.held {
-            return None;
-        }
-        if self.steps.is_multiple_of(2)
-            && let Some(step) = self.next_released()
-        {
-            return Some(step);
-        }
-        while let Some((tag, received, goes_on)) = self.ring.next_received() {
-            if let Some(step) = self.on_received(tag, received, goes_on) {
-                return Some(step);
-            }
-        }
-        self.next_released()
-    }
 }
 
 impl Driver for UringDriver {
     type Socket = TcpStream;
 
     fn attach(&mut self, id: ConnId, socket: TcpStream) -> io::Result<()> {
-        let mut marks = Marks::default();
-        marks.set(Marks::ARMED);
+        let mut flags = Flags::default();
+        flags.set(flag::ARMED);
         self.ring.receive(Tag::of(id), &socket);
-        let epoch = self.ring.epoch().wrapping_sub(1);
-        self.table.insert(Tenant { id, unsent: None, socket, epoch, marks, failure: None });
+        let epoch = self.ring.epoch_byte().wrapping_sub(1);
+        self.table.insert(Connection { id, unsent: None, socket, epoch, flags, failure: None });
         Ok(())
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.take_back();
+        self.ring.replenish();
         self.arm();
         self.settle();
         let timeout =
@@ -274,10 +187,12 @@ impl Driver for UringDriver {
             self.ring.enter(0, timeout)?;
         }
         self.settle();
+        let (count, each) = self.ring.buffer_dimensions();
+        let max_bytes = GATHERED_BYTES.min(count * each / 2);
         for _ in 0..GATHER_ROUNDS {
             if !self.ring.has_more_to_gather()
                 || self.ring.received() >= GATHERED
-                || self.ring.received_bytes() >= GATHERED_BYTES
+                || self.ring.received_bytes() >= max_bytes
             {
                 break;
             }
@@ -316,9 +231,9 @@ impl Driver for UringDriver {
 
     fn unsent_bytes(&mut self, id: ConnId) -> usize {
         self.submit_sends_of(id);
-        let Some(tenant) = self.table.tenant(id) else { return 0 };
-        let with_driver = tenant.unsent.as_ref().map_or(0, |unsent| unsent.tail.len());
-        with_driver + bytes_in_socket(tenant.socket.as_fd())
+        let Some(connection) = self.table.find(id) else { return 0 };
+        let with_driver = connection.unsent.as_ref().map_or(0, |unsent| unsent.tail.len());
+        with_driver + bytes_in_socket(connection.socket.as_fd())
     }
 
     fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending {
@@ -326,68 +241,68 @@ impl Driver for UringDriver {
             return Sending::Done;
         }
         self.submit_sends_of(id);
-        let Some(tenant) = self.table.tenant(id) else { return Sending::Done };
-        debug_assert!(!tenant.marks.any(Marks::OWED), "a batch of {id:?} is still pending");
-        if tenant.failure.is_some() {
+        let Some(connection) = self.table.find(id) else { return Sending::Done };
+        debug_assert!(!connection.flags.any(flag::SENT_DUE), "a batch of {id:?} is still pending");
+        if connection.failure.is_some() {
             return Sending::Done;
         }
-        if let Some(unsent) = &mut tenant.unsent {
+        if let Some(unsent) = &mut connection.unsent {
             unsent.tail.keep(batch, 0);
-            tenant.marks.set(Marks::OWED);
+            connection.flags.set(flag::SENT_DUE);
             return Sending::Pending;
         }
-        self.ring.send(Tag::of(id), &tenant.socket, batch);
-        tenant.epoch = self.ring.epoch();
+        self.ring.send(Tag::of(id), &connection.socket, batch);
+        connection.epoch = self.ring.epoch_byte();
         Sending::Done
     }
 
     fn shutdown(&mut self, id: ConnId) {
         self.submit_sends_of(id);
-        let Some(tenant) = self.table.tenant(id) else { return };
-        debug_assert!(!tenant.marks.any(Marks::OWED), "a batch of {id:?} is still pending");
-        if tenant.unsent.is_some() {
-            tenant.marks.set(Marks::SHUT);
+        let Some(connection) = self.table.find(id) else { return };
+        debug_assert!(!connection.flags.any(flag::SENT_DUE), "a batch of {id:?} is still pending");
+        if connection.unsent.is_some() {
+            connection.flags.set(flag::SHUTDOWN_DUE);
             return;
         }
         // It fails only if the connection is gone, which is reported by itself.
-        let _ = tenant.socket.shutdown(Shutdown::Write);
+        let _ = connection.socket.shutdown(Shutdown::Write);
     }
 
     fn close(&mut self, id: ConnId) {
         self.submit_sends_of(id);
-        let Some(tenant) = self.table.remove(id) else { return };
+        let Some(connection) = self.table.remove(id) else { return };
         let tag = Tag::of(id);
         self.kept.remove(&tag);
-        self.cancel_receives(&tenant);
-        let is_done_with = tenant.unsent.is_some() && !tenant.marks.any(Marks::OWED);
-        if is_done_with && self.leaving.len() < FAREWELLS {
-            self.leaving.insert(tag, tenant);
-            self.ring.time_farewell(tag);
+        self.cancel_receives(&connection);
+        let is_done_with = connection.unsent.is_some() && !connection.flags.any(flag::SENT_DUE);
+        if is_done_with && self.lingering.len() < MAX_LINGERING {
+            self.lingering.insert(tag, connection);
+            self.ring.time_lingering(tag);
         } else {
-            self.cut_off(tenant);
+            self.close_now(connection);
         }
     }
 
     fn detach(&mut self, id: ConnId) -> Option<Detached<TcpStream>> {
         self.submit_sends_of(id);
-        let mut tenant = self.table.remove(id)?;
-        let unread = self.end_receive(&mut tenant);
-        if let Some(unsent) = &tenant.unsent {
+        let mut connection = self.table.remove(id)?;
+        let unread = self.end_receive(&mut connection);
+        if let Some(unsent) = &connection.unsent {
             self.ring.cancel_lasting(unsent.key);
             self.submit();
         }
-        Some(Detached { socket: tenant.socket, unread })
+        Some(Detached { socket: connection.socket, unread })
     }
 
     fn has_unread(&mut self, id: ConnId) -> bool {
-        let Some(tenant) = self.table.tenant(id) else { return false };
-        let unread = rustix::io::ioctl_fionread(&tenant.socket).is_ok_and(|bytes| bytes > 0);
-        unread || tenant.marks.any(Marks::KEEPS) || self.ring.has_received(Tag::of(id))
+        let Some(connection) = self.table.find(id) else { return false };
+        let unread = rustix::io::ioctl_fionread(&connection.socket).is_ok_and(|bytes| bytes > 0);
+        unread || connection.flags.any(flag::HAS_KEPT) || self.ring.has_received(Tag::of(id))
     }
 
     fn has_sent_all(&mut self) -> bool {
         self.submit();
-        self.leaving.is_empty()
+        self.lingering.is_empty()
     }
 
     fn stop_accepting(&mut self) {

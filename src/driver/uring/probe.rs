@@ -251,7 +251,9 @@ fn tried_ring(silent: bool) -> io::Result<Ring> {
         submissions: 64,
         buffers: 8,
         buffer_bytes: 4096,
+        receive_limit: 4096,
         incremental: true,
+        limited: true,
         silent,
     })
 }

@@ -12,9 +12,15 @@ pub struct UringSettings {
     /// Receive buffers; a power of two, at most 32,768. Default 16.
     pub receive_buffers: u16,
     /// Size of each, in bytes. Default 256 KiB. Where the kernel cannot fill a
-    /// buffer by several receives (before Linux 6.12) there are 16 times as many of
-    /// a sixteenth of the size.
+    /// buffer by several receives (before Linux 6.12) or limit a receive (before
+    /// Linux 6.17) there are 16 times as many of a sixteenth of the size.
     pub receive_buffer_bytes: u32,
+    /// The most bytes that one connection receives at once, and after which its
+    /// receive ends until they have been lent; at least 1. Default 64 KiB: a few of
+    /// the largest usual messages, and a small part of all buffers. So at most twice
+    /// as much of a connection has been received and not lent. Where the kernel
+    /// cannot limit a receive, it is what the kernel receives at once, 32 buffers.
+    pub receive_limit_bytes: u32,
     /// The most accepted sockets handed out in one turn; at least 1. Default 128.
     pub accept_batch: usize,
     /// Whether sends that succeed post no completion. Default true.
@@ -22,6 +28,8 @@ pub struct UringSettings {
     /// Whether buffers are to be filled by several receives if the kernel can.
     /// Default true.
     pub incremental_buffers: bool,
+    /// Whether receives are to be limited if the kernel can. Default true.
+    pub limited_receives: bool,
 }
 
 impl Default for UringSettings {
@@ -30,9 +38,11 @@ impl Default for UringSettings {
             submission_entries: 1024,
             receive_buffers: 16,
             receive_buffer_bytes: 256 << 10,
+            receive_limit_bytes: 64 << 10,
             accept_batch: 128,
             silent_sends: true,
             incremental_buffers: true,
+            limited_receives: true,
         }
     }
 }
@@ -43,15 +53,18 @@ pub(super) fn open_ring(settings: &UringSettings) -> io::Result<Ring> {
         submissions: settings.submission_entries.clamp(2, 1 << 15).next_power_of_two(),
         buffers: settings.receive_buffers.clamp(1, 1 << 15).next_power_of_two(),
         buffer_bytes: settings.receive_buffer_bytes.max(1),
+        receive_limit: settings.receive_limit_bytes.max(1),
         incremental: settings.incremental_buffers,
+        limited: settings.limited_receives,
         silent: settings.silent_sends,
     };
     let ring = Ring::new(&wanted)?;
-    if ring.is_incremental() {
+    if ring.is_incremental() && ring.limits_receives() {
         return Ok(ring);
     }
+    wanted.incremental = ring.is_incremental();
+    wanted.limited = ring.limits_receives();
     drop(ring);
-    wanted.incremental = false;
     wanted.buffers = wanted.buffers.saturating_mul(16).min(1 << 15);
     wanted.buffer_bytes = (wanted.buffer_bytes / 16).max(1);
     Ring::new(&wanted)

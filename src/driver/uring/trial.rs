@@ -23,7 +23,7 @@ use super::{
 use crate::{batch::Slice, driver::tail::Tail, id::ConnId};
 
 /// How long one step may take: far above what it does on a host that is busy.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Send and receive buffer of a socket that is to be filled, in bytes.
 const NARROW_BYTES: usize = 16 << 10;
@@ -208,7 +208,7 @@ impl Receiving<'_> {
                 return Err(format!("after {} bytes nothing more arrived", self.at));
             }
             idle += 1;
-            let wait = Some(PATIENCE / IDLE_WAITS as u32);
+            let wait = Some(TIMEOUT / IDLE_WAITS as u32);
             self.ring.enter(1, wait).map_err(failed("entering the ring"))?;
         }
         Err(format!("{} bytes arrived, in too many pieces", self.at))
@@ -225,7 +225,7 @@ impl Receiving<'_> {
                     return Err(format!("other bytes arrived than were sent, before {}", self.at));
                 }
             }
-            Received::NoBuffer => {}
+            Received::NoBuffer | Received::Cancelled => {}
             Received::End => self.ended = true,
             Received::Failed(error) => return Err(format!("a receive failed: {error}")),
         }
@@ -248,17 +248,17 @@ fn connection(buffer_bytes: Option<usize>) -> io::Result<(TcpStream, TcpStream)>
     listener.listen(1)?;
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from(listener);
-    let far = TcpStream::connect_timeout(&listener.local_addr()?, PATIENCE)?;
+    let far = TcpStream::connect_timeout(&listener.local_addr()?, TIMEOUT)?;
     let near = accept(&listener, far.local_addr()?)?;
     near.set_nodelay(true)?;
     // Where the kernel would wait for ever, it gives up.
-    far.set_read_timeout(Some(PATIENCE))?;
+    far.set_read_timeout(Some(TIMEOUT))?;
     Ok((near, far))
 }
 
 /// The connection from `peer`. Anyone on this host may connect, too.
 fn accept(listener: &TcpListener, peer: SocketAddr) -> io::Result<TcpStream> {
-    let patience = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+    let timeout = Timespec { tv_sec: TIMEOUT.as_secs().cast_signed(), tv_nsec: 0 };
     for _ in 0..IDLE_WAITS {
         match listener.accept() {
             Ok((socket, from)) if from == peer => {
@@ -270,7 +270,7 @@ fn accept(listener: &TcpListener, peer: SocketAddr) -> io::Result<TcpStream> {
             Err(error) => return Err(error),
         }
         let mut listening = [PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN)];
-        if poll(&mut listening, Some(&patience))? == 0 {
+        if poll(&mut listening, Some(&timeout))? == 0 {
             break;
         }
     }
@@ -287,8 +287,15 @@ mod tests {
     /// A ring as the probe tries it. `None` on a host that has none, of which the
     /// probe must say so.
     fn ring(silent: bool, incremental: bool) -> Option<Ring> {
-        let settings =
-            RingSettings { submissions: 64, buffers: 8, buffer_bytes: 4096, incremental, silent };
+        let settings = RingSettings {
+            submissions: 64,
+            buffers: 8,
+            buffer_bytes: 4096,
+            receive_limit: 4096,
+            incremental,
+            limited: incremental,
+            silent,
+        };
         let ring = Ring::new(&settings).ok();
         assert!(ring.is_some() || probe().usable.is_err());
         ring

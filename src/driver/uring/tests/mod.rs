@@ -8,14 +8,14 @@ mod slots;
 use std::{
     collections::HashMap,
     io::{ErrorKind, Read, Write},
-    net::TcpStream as Peer,
+    net::{SocketAddr, TcpStream as Peer},
 };
 
 use bytes::Bytes;
 use socket2::SockRef;
 
 use super::*;
-use crate::driver::{listen::listen, sim::Rng};
+use crate::driver::{Gone, listen::listen, sim::Rng};
 
 /// The most turns until something must have happened.
 const TURNS: usize = 20_000;

@@ -13,8 +13,8 @@ fn everything_arrives(settings: &UringSettings, peers: u32, bytes: usize) {
     bed.until("all arrived", |bed| {
         bed.driver.hold_data(rng.chance(50));
         for (slot, peer) in peers.iter_mut().enumerate() {
-            let most = rng.piece(bytes - written[slot]);
-            written[slot] += write(peer, &texts[slot][written[slot]..][..most]);
+            let max = rng.piece(bytes - written[slot]);
+            written[slot] += write(peer, &texts[slot][written[slot]..][..max]);
         }
         (0u32..).zip(&texts).all(|(slot, text)| bed.data(id(slot)).len() == text.len())
     });
@@ -33,8 +33,8 @@ fn an_empty_buffer_ring_is_backpressure() {
     for peer in &mut peers {
         assert_eq!(write(peer, &text), text.len());
     }
-    // Each has found that no buffer is left.
-    bed.until("no buffer", |bed| bed.driver.ring.received() >= 2 + peers.len());
+    // Each has filled a buffer or found that none is left.
+    bed.until("no buffer", |bed| bed.driver.ring.received() >= peers.len());
     assert!(!bed.driver.ring.has_buffers());
     assert!(bed.data.is_empty());
     bed.driver.hold_data(false);
@@ -76,7 +76,7 @@ fn a_receive_that_the_kernel_ended_is_armed_again() {
     bed.until("all", |bed| (0..50).all(|slot| bed.data(id(slot)).len() == 100));
     bed.until("armed", |bed| {
         let table = &mut bed.driver.table;
-        (0..50).all(|slot| table.tenant(id(slot)).unwrap().marks.any(Marks::ARMED))
+        (0..50).all(|slot| table.find(id(slot)).unwrap().flags.any(flag::ARMED))
     });
 }
 
@@ -116,7 +116,7 @@ fn a_wait_takes_back_what_was_lent() {
     // The first takes the buffer, the second finds none.
     write(&mut peers[0], &[0; 64]);
     waits_for(&mut bed, 1);
-    write(&mut peers[1], b"hungry");
+    write(&mut peers[1], b"starved");
     waits_for(&mut bed, 2);
     assert!(matches!(bed.driver.next(), Some(Event::Data(from, _)) if from == id(0)));
     // Something else comes, and the buffer is free until the third takes it.

@@ -1,4 +1,4 @@
-//! Sends of every size and number, and the farewell of closed connections.
+//! Sends of every size and number, and closed connections that linger.
 
 use super::*;
 
@@ -152,16 +152,16 @@ fn a_send_that_is_refused_while_completions_overflow_is_not_forgotten() {
 #[test]
 fn closed_connections_deliver_to_whoever_reads_and_are_bounded_in_number() {
     let mut bed = Bed::new(&UringSettings::default());
-    let count = FAREWELLS as u32 + 4;
+    let count = MAX_LINGERING as u32 + 4;
     let mut peers = bed.connect_many(count);
     let sent = (0..count).map(|slot| bed.fill(id(slot))).collect::<Vec<_>>();
     (0..count).for_each(|slot| bed.driver.close(id(slot)));
-    assert_eq!(bed.driver.leaving.len(), FAREWELLS);
+    assert_eq!(bed.driver.lingering.len(), MAX_LINGERING);
     for (index, peer) in peers.iter_mut().enumerate() {
         let mut arrived = Vec::new();
         bed.until("end", |_| read(peer, &mut arrived));
         assert!(sent[index].starts_with(&arrived));
-        assert_eq!(arrived.len() == sent[index].len(), index < FAREWELLS, "{index}");
+        assert_eq!(arrived.len() == sent[index].len(), index < MAX_LINGERING, "{index}");
     }
     assert!(bed.driver.has_sent_all());
     assert_eq!((bed.gone.len(), bed.sent.len()), (0, 0));

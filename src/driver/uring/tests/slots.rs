@@ -1,38 +1,38 @@
-//! Slots that change their tenants while the kernel is busy with the last one's
+//! Slots that change their connections while the kernel is busy with the last one's
 //! operations.
 
 use super::*;
 
 #[test]
-fn what_comes_for_a_slots_last_tenant_is_never_its_heirs() {
+fn what_comes_for_a_slots_last_tenant_is_never_its_successors() {
     let mut bed = Bed::new(&scarce_buffers());
     let (mut rng, mut last_peer) = (Rng::new(5), None);
     for generation in 1..=400 {
-        let tenant = ConnId::new(0, 0, generation);
+        let connection = ConnId::new(0, 0, generation);
         let mark = generation as u8;
-        let mut peer = bed.connect(tenant);
+        let mut peer = bed.connect(connection);
         write(&mut peer, &vec![mark; rng.piece(3_000)]);
         if rng.chance(50) {
-            bed.driver.send(tenant, &[Slice::whole(&Bytes::from(vec![mark; 20]))]);
+            bed.driver.send(connection, &[Slice::whole(&Bytes::from(vec![mark; 20]))]);
         }
         if rng.chance(50) {
             // Some of it stays underway when the connection is closed.
             let large = Bytes::from(vec![mark; STALLING_BYTES]);
-            while bed.send(tenant, &large) == Sending::Done && rng.chance(70) {}
+            while bed.send(connection, &large) == Sending::Done && rng.chance(70) {}
         }
         for _ in 0..rng.below(3) {
             bed.turn();
         }
-        // The last one's peer reads, or leaves, while the heir is at work.
+        // The last one's peer reads, or leaves, while the successor is at work.
         if let Some((mut peer, mark)) = last_peer.replace((peer, mark)) {
             let mut arrived = Vec::new();
             read(&mut peer, &mut arrived);
             assert!(arrived.iter().all(|byte| *byte == mark));
         }
-        bed.driver.close(tenant);
+        bed.driver.close(connection);
     }
-    for (tenant, bytes) in &bed.data {
-        assert!(bytes.iter().all(|byte| *byte == tenant.generation() as u8), "{tenant:?}");
+    for (connection, bytes) in &bed.data {
+        assert!(bytes.iter().all(|byte| *byte == connection.generation() as u8), "{connection:?}");
     }
     assert!(bed.data.len() > 50, "{}", bed.data.len());
 }
