@@ -63,6 +63,8 @@ pub(super) struct Ring {
     incremental: bool,
     limited: bool,
     silent: bool,
+    /// How long a closed connection may take to accept what it was sent before.
+    pub(super) linger_time: &'static Timespec,
     /// The eventfd's poll must be armed again.
     unwatched: bool,
     /// The eventfd was written to since this was last asked.
@@ -97,6 +99,7 @@ impl Ring {
             incremental: false,
             limited: false,
             silent: settings.silent,
+            linger_time: &operations::LINGER_TIME,
             unwatched: true,
             woken: false,
             broken: false,

@@ -43,7 +43,7 @@ const OPTLEN_OFFSET: usize = 44;
 const _: () = assert!(size_of::<Entry>() == 64);
 
 /// How long a closed connection may take to accept what it was sent before.
-static LINGER_TIME: Timespec = Timespec::new().sec(5);
+pub(super) static LINGER_TIME: Timespec = Timespec::new().sec(5);
 
 impl Ring {
     /// Whether the kernel takes a limited receive (Linux 6.17). It looks at the limit
@@ -164,7 +164,7 @@ impl Ring {
     /// Reports when the time that a closed connection has to take what it was sent
     /// is over.
     pub(in super::super) fn time_lingering(&mut self, tag: Tag) {
-        let entry = opcode::Timeout::new(&raw const LINGER_TIME).build();
+        let entry = opcode::Timeout::new(self.linger_time).build();
         self.push(&entry.user_data(LINGER | tag.to_bits()));
     }
 

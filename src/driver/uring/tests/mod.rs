@@ -9,6 +9,7 @@ use std::{
     collections::HashMap,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream as Peer},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -17,8 +18,9 @@ use socket2::SockRef;
 use super::*;
 use crate::driver::{Gone, listen::listen, sim::Rng};
 
-/// The most turns until something must have happened.
-const TURNS: usize = 20_000;
+/// The longest until something must have happened. Not a number of turns: those of a
+/// driver that has something to do are over before the kernel has done its part.
+const GUARD: Duration = Duration::from_secs(60);
 
 /// Small, so that little fills a connection whose peer does not read.
 const SOCKET_BUFFER_BYTES: usize = 16 << 10;
@@ -64,13 +66,11 @@ impl Bed {
     }
 
     fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
-        for _ in 0..TURNS {
-            if holds(self) {
-                return;
-            }
+        let deadline = Instant::now() + GUARD;
+        while !holds(self) {
+            assert!(Instant::now() < deadline, "{what}: not after {GUARD:?}");
             self.turn();
         }
-        panic!("{what}: not after {TURNS} turns");
     }
 
     /// A connection that the driver knows as `id`. Its peer's end waits for nothing.

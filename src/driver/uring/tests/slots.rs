@@ -40,17 +40,26 @@ fn what_comes_for_a_slots_last_tenant_is_never_its_successors() {
 /// Detaches a connection to which bytes come all the while; what of them has come
 /// before, with and behind the socket.
 fn detached(bed: &mut Bed, id: ConnId, text: &[u8], turns: usize) -> Vec<u8> {
+    // It stays open until all was read: what a closed one has left to send the kernel
+    // may reset when it is short of memory for sockets.
     let mut peer = bed.connect(id);
     peer.set_nonblocking(false).unwrap();
-    std::thread::scope(|scope| {
-        scope.spawn(move || text.chunks(777).for_each(|chunk| peer.write_all(chunk).unwrap()));
+    peer.set_write_timeout(Some(GUARD)).unwrap();
+    let mut all = Vec::new();
+    let (read, written) = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            text.chunks(777).try_for_each(|chunk| peer.write_all(chunk))?;
+            peer.shutdown(Shutdown::Write)
+        });
         (0..turns).for_each(|_| bed.turn());
-        let mut all = bed.data(id).to_vec();
+        all.extend_from_slice(bed.data(id));
         let mut detached = bed.driver.detach(id).unwrap();
         all.extend(detached.unread);
-        detached.socket.read_to_end(&mut all).unwrap();
-        all
-    })
+        (detached.socket.read_to_end(&mut all), writing.join().unwrap())
+    });
+    // Both at once: the failure of one end follows from that of the other.
+    assert!(read.is_ok() && written.is_ok(), "{read:?}, {written:?} after {} bytes", all.len());
+    all
 }
 
 #[test]
