@@ -70,7 +70,9 @@ pub use shard::{
     Query, QueryError, Reply, RoomInfo, RunError, Running, SendError,
 };
 
-/// The README's example, so that it cannot go stale.
+/// The examples of the README and of the page about embedding, so that they cannot
+/// go stale.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../docs/embedding.md")]
+struct Documents;
