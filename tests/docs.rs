@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command};
 /// How long the README may be, which is for users.
 const README_LINES: usize = 150;
 
-/// What has been and is no more stands there too.
+/// It also names flags and paths that exist no more.
 const HISTORY: &str = "CHANGELOG.md";
 
 /// Flags of other programs: the load test, cargo's tests, docker.
@@ -47,7 +47,7 @@ fn documents() -> Vec<(String, String)> {
     paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
 }
 
-/// The same without the history.
+/// The documents that describe the present state.
 fn of_today() -> impl Iterator<Item = (String, String)> {
     documents().into_iter().filter(|(path, _)| path != HISTORY)
 }
