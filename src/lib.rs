@@ -14,6 +14,9 @@
 //!             Handle: Clone + Send + Sync, any thread of the embedding program
 //! ```
 //!
+//! How a message goes through these layers, file by file, and why they are as they
+//! are, is described in `docs/design.md` of the repository.
+//!
 //! An [`Engine`] is built with handlers and run. A handler gets the connection as
 //! a [`Conn`], by which it joins rooms and sends to rooms, users and connections;
 //! any other thread does the same by a [`Handle`]. Handlers run on the shard of
@@ -38,8 +41,9 @@
 //!
 //! What is published costs one append to the room's log, however many members it
 //! has; at the end of a turn each member gets one send of all that it lacks.
-//! Every bound stands in [`Limits`], with its reason. A connection that is too
-//! slow is closed, or loses messages by the rule of its [`SlowPolicy`].
+//! Every bound is in [`Limits`], with its reason. A connection that reads too
+//! slowly is closed, or loses messages by the rule of its [`SlowPolicy`]; one that
+//! publishes faster than the members can take is not read for a while.
 //!
 //! Handlers can be tested without sockets, threads or waiting in a simulated
 //! world whose network misbehaves by seed: [`sim::World`].
@@ -48,7 +52,7 @@
 //!
 //! - `server` (default): the stand-alone server, [`server`], and its program. An
 //!   embedding program takes `default-features = false` and compiles the engine alone.
-//! - `jemalloc` (default): the allocator of the program, not of the library.
+//! - `mimalloc` (default), `jemalloc`: the allocator of the program, not of the library.
 //! - `internals`: the layers below as public modules, for this package's own tests,
 //!   benches and fuzz targets. Nothing in them is promised to stay.
 
@@ -121,7 +125,9 @@ pub mod sim {
     };
 }
 
-/// The README's example, so that it cannot go stale.
+/// The examples of the README and of the page about embedding, so that they cannot
+/// go stale.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../docs/embedding.md")]
+struct Documents;
