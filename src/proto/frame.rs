@@ -242,6 +242,12 @@ pub fn encode_header(opcode: Opcode, fin: bool, len: u64) -> HeaderBytes {
     HeaderBytes { bytes, len }
 }
 
+/// What [`encode_header`] gives for a whole message of at most 125 bytes.
+#[inline]
+pub(crate) const fn short_header(opcode: Opcode, len: usize) -> Option<[u8; 2]> {
+    if len <= MAX_LEN_7 as usize { Some([FIN | opcode as u8, len as u8]) } else { None }
+}
+
 /// How many bytes [`encode_header`] gives for `len` bytes of payload: 2, 4 or 10.
 #[inline]
 pub const fn server_header_len(len: usize) -> usize {

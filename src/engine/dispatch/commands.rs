@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A whole message arrived on an open connection.
-#[inline]
+#[inline(always)]
 pub(crate) fn on_message(
     core: &mut Core,
     app: &App,
@@ -100,7 +100,7 @@ fn run_handler(core: &mut Core, app: &App, id: ConnId, command: &Command<'_>) ->
     true
 }
 
-#[inline]
+#[inline(always)]
 fn run_raw(core: &mut Core, app: &App, id: ConnId, incoming: Incoming<'_>) {
     let (what, called) = match (incoming, &app.text, &app.binary) {
         (Incoming::Text(text), Some(handler), _) => {

@@ -26,6 +26,8 @@ pub(crate) struct DirectRun {
 #[derive(Debug, Default)]
 pub(crate) struct DirectSends {
     bytes: BytesMut,
+    /// The buffer of the turn before, which a driver may have kept until now.
+    spare: BytesMut,
     runs: Vec<DirectRun>,
     /// Connections with direct sends or something else to look at in the flush.
     ready: Vec<u32>,
@@ -53,7 +55,7 @@ impl DirectSends {
 
     /// Appends bytes that `write` makes to what the connection in `slot` is sent,
     /// behind so many publications; `own` if they answer what it sent itself.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write(
         &mut self,
         (connection, slot): (&mut Connection, u32),
@@ -104,6 +106,7 @@ impl DirectSends {
         }
         self.runs.clear();
         drop(bytes);
+        std::mem::swap(&mut self.bytes, &mut self.spare);
         if !self.bytes.try_reclaim(4096) || self.bytes.capacity() > KEPT_BYTES {
             self.bytes = BytesMut::with_capacity(16 * 1024);
         }

@@ -39,13 +39,14 @@ pub(crate) fn write_frame(out: &mut BytesMut, encode: impl FnOnce(&mut BytesMut)
 /// Appends one whole frame.
 #[inline]
 pub(crate) fn write_whole(out: &mut BytesMut, opcode: Opcode, payload: &[u8]) {
-    let header = frame::encode_header(opcode, true, payload.len() as u64);
     out.reserve(MAX_SERVER_HEADER + payload.len());
-    match *header {
-        // A copy of known length is one store.
-        [first, second] => out.extend_from_slice(&[first, second]),
-        [first, second, high, low] => out.extend_from_slice(&[first, second, high, low]),
-        _ => out.extend_from_slice(&header),
+    match frame::short_header(opcode, payload.len()) {
+        // Most are so short, and a copy of known length is one store.
+        Some(header) => out.extend_from_slice(&header),
+        None => {
+            let header = frame::encode_header(opcode, true, payload.len() as u64);
+            out.extend_from_slice(&header);
+        }
     }
     out.extend_from_slice(payload);
 }
