@@ -93,7 +93,9 @@ fn serve(driver: DriverKind, body: impl FnOnce(SocketAddr, &dyn Fn())) {
                 tokio::select! {
                     _ = &mut ended => break,
                     arrived = arrivals.next() => {
-                        arrived.into_iter().for_each(|one| plane.serve(one));
+                        for one in arrived {
+                            plane.serve(one);
+                        }
                     }
                     _ = looks.tick() => standby.accept(|socket| plane.serve_new(socket)),
                 }
