@@ -29,6 +29,10 @@ const SOCKET: usize = 16 * 1024;
 /// What may wait for a member that is overrun.
 const OVERRUN_QUEUE: usize = 256 * 1024;
 
+/// A server waits for a member for three seconds, and for what is being sent to it:
+/// on `io_uring` it gives one that reads at this rate up after seven.
+const OVERRUN_LEAST: Duration = Duration::from_secs(15);
+
 /// How long its Close frame may be on its way: at its pace 3 MB may be in front.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -64,7 +68,7 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
 
     let flags = ["--write-timeout", &write_timeout, "--queue-bytes", "12m"];
     let stage = Stage::start(plan, &flags)?;
-    let endings = play(duration, &stage, &STAYING, |sipper, end| sipper.run(end))?;
+    let endings = play(duration, &stage, &STAYING, Sipper::run)?;
     drop(stage);
     for (room, (ending, read)) in STAYING.iter().zip(endings) {
         let what = format!("{} B/s: ", room.read);
@@ -75,6 +79,8 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
         }
     }
 
+    let duration = duration.max(OVERRUN_LEAST);
+    let write_timeout = format!("{}s", duration.as_secs() / 3);
     let queue_bytes = OVERRUN_QUEUE.to_string();
     let flags = ["--write-timeout", &write_timeout, "--queue-bytes", &queue_bytes];
     let close_timeout = format!("{}s", CLOSE_TIMEOUT.as_secs());
