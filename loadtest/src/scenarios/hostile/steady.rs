@@ -29,8 +29,8 @@ const SOCKET: usize = 16 * 1024;
 /// What may wait for a member that is overrun.
 const OVERRUN_QUEUE: usize = 256 * 1024;
 
-/// A server waits for a member for three seconds, and for what is being sent to it:
-/// on `io_uring` it gives one that reads at this rate up after seven.
+/// A server waits for a member for three seconds, and for what is being sent to it
+/// at this pace: a shorter run says nothing about whether it gives the member up.
 const OVERRUN_LEAST: Duration = Duration::from_secs(15);
 
 /// How long its Close frame may be on its way: at its pace 3 MB may be in front.
