@@ -72,9 +72,10 @@ impl Bare {
         Self {
             connections: Vec::new(),
             free: Vec::new(),
-            answers: match subscribe {
-                true => vec![Vec::new(), subscribed, close],
-                false => vec![Vec::new(), close],
+            answers: if subscribe {
+                vec![Vec::new(), subscribed, close]
+            } else {
+                vec![Vec::new(), close]
             },
             greeting: if subscribe { greeting } else { Vec::new() },
             buffer: vec![0; RECEIVE_BYTES],

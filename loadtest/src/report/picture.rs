@@ -90,7 +90,9 @@ impl Sheet {
             let value = value_text(figure.value, figure.unit);
             self.row(&figure.label, &value);
         }
-        plots::of_outcome(outcome).iter().for_each(|drawing| self.drawing(drawing));
+        for drawing in plots::of_outcome(outcome) {
+            self.drawing(&drawing);
+        }
     }
 
     fn compared(&mut self, comparison: &Comparison, outcomes: &[Outcome]) {
@@ -104,8 +106,9 @@ impl Sheet {
         for violation in outcomes.iter().flat_map(|outcome| &outcome.violations) {
             self.text("violation", violation);
         }
-        let drawings = plots::of_comparison(comparison, outcomes);
-        drawings.iter().for_each(|drawing| self.drawing(drawing));
+        for drawing in plots::of_comparison(comparison, outcomes) {
+            self.drawing(&drawing);
+        }
     }
 
     fn settings(&mut self, outcome: &Outcome) {

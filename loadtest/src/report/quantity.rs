@@ -80,9 +80,10 @@ pub(crate) fn time_text(value_ns: f64) -> String {
 pub(super) fn tick_text(value: f64, unit: Unit) -> String {
     let text = value_text(value, unit);
     let (number, suffix) = text.split_once(' ').unwrap_or((&text, ""));
-    let number = match number.contains('.') {
-        true => number.trim_end_matches('0').trim_end_matches('.'),
-        false => number,
+    let number = if number.contains('.') {
+        number.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        number
     };
     if suffix.is_empty() { number.to_owned() } else { format!("{number} {suffix}") }
 }

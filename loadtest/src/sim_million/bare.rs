@@ -14,6 +14,9 @@ use std::time::Duration;
 /// As long as what the engine answers to an upgrade.
 const RESPONSE: usize = 129;
 
+/// As long as a Close frame of the engine, which has a reason.
+const CLOSE: usize = 27;
+
 /// Turns in which a shard does what was asked of it: one that takes it in, and one
 /// that finds nothing more.
 const TURNS: usize = 2;
@@ -53,7 +56,7 @@ pub(super) fn measure(division: Division) -> Result<Found> {
     found.took_ns.push((Phase::Everyone, took));
     let peers = bare.peers.clone();
     found.took_ns.push((Phase::Heartbeat, bare.exchange(&peers, PONG, b"\x89\0")?));
-    found.took_ns.push((Phase::Drain, bare.exchange(&[], &[], b"\x88\x02\x03\xE9")?));
+    found.took_ns.push((Phase::Drain, bare.exchange(&[], &[], &[b'x'; CLOSE])?));
     // A simulated network takes its connections apart one by one, in quadratic time.
     std::mem::forget(bare);
     Ok(found)

@@ -143,6 +143,6 @@ fn drain(world: &mut World, peers: &[PeerId]) -> Result<u64> {
     settle(world)?;
     let bytes = take_all(world.net(), peers);
     let took_ns = now_ns() - begun_ns;
-    ensure!(bytes == 4 * peers.len(), "{bytes} bytes of Close frames for {}", peers.len());
+    ensure!(bytes >= 4 * peers.len(), "{bytes} bytes of Close frames for {}", peers.len());
     Ok(took_ns)
 }

@@ -20,8 +20,8 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// With nothing more for so long, all has been read.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// Beyond what reading what is queued needs at a member's pace.
-const CLOSE_SLACK: Duration = Duration::from_secs(3);
+/// With nothing more on its way for so long, no Close frame is waited for.
+const DRY: Duration = Duration::from_secs(3);
 
 /// How long the last of what was sent may take, once it is read at full speed.
 const REST: Duration = Duration::from_secs(15);
@@ -68,22 +68,26 @@ impl Sipper {
         Ok(Self { wire, rate })
     }
 
-    /// Reads at its rate until the server's Close frame, which it must send before
-    /// `end`, and for as long after that as what is queued in front of the frame
-    /// takes at this rate: in the kernel now, and `queued` bytes in the server. Gives
-    /// how it ended, and the bytes read.
-    pub(super) fn run_to_close(mut self, end: &End, queued: usize) -> (Ending, u64) {
+    /// Reads at its rate until the server's Close frame. After `end` that is waited
+    /// for as long as bytes are in front of it, at most for `patience`: it cannot come
+    /// earlier at this pace. Gives how it ended, and the bytes read.
+    pub(super) fn run_to_close(mut self, end: &End, patience: Duration) -> (Ending, u64) {
+        let (server, client) = self.wire.ports();
         let mut pace = Pace::new(self.rate);
         let mut deadline = None;
+        let (mut read, mut heard) = (0, Instant::now());
         while deadline.is_none_or(|deadline| Instant::now() < deadline) {
             if let Some(ending) = self.sip(&mut pace) {
                 return (ending, pace.read);
             }
-            if deadline.is_none() && end.is_reached() {
-                let (server, client) = self.wire.ports();
-                let front = kernel_queues::between(server, client) + queued as u64;
-                let needed = Duration::from_secs_f64(front as f64 / self.rate as f64);
-                deadline = Some(Instant::now() + needed + CLOSE_SLACK);
+            if pace.read > read || kernel_queues::between(server, client) > 0 {
+                (read, heard) = (pace.read, Instant::now());
+            }
+            if end.is_reached() {
+                deadline.get_or_insert(Instant::now() + patience);
+                if heard.elapsed() >= DRY {
+                    break;
+                }
             }
         }
         (Ending::Stayed, pace.read)

@@ -29,6 +29,13 @@ const SOCKET: usize = 16 * 1024;
 /// What may wait for a member that is overrun.
 const OVERRUN_QUEUE: usize = 256 * 1024;
 
+/// A server waits for a member for three seconds, and for what is being sent to it
+/// at this pace: a shorter run says nothing about whether it gives the member up.
+const OVERRUN_LEAST: Duration = Duration::from_secs(15);
+
+/// How long its Close frame may be on its way: at its pace 3 MB may be in front.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A shorter run shows nothing.
 const LEAST: Duration = Duration::from_secs(6);
 
@@ -61,7 +68,7 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
 
     let flags = ["--write-timeout", &write_timeout, "--queue-bytes", "12m"];
     let stage = Stage::start(plan, &flags)?;
-    let endings = play(duration, &stage, &STAYING, |sipper, end| sipper.run(end))?;
+    let endings = play(duration, &stage, &STAYING, Sipper::run)?;
     drop(stage);
     for (room, (ending, read)) in STAYING.iter().zip(endings) {
         let what = format!("{} B/s: ", room.read);
@@ -72,13 +79,14 @@ pub(super) fn run(plan: &Plan) -> Result<Findings> {
         }
     }
 
+    let duration = duration.max(OVERRUN_LEAST);
+    let write_timeout = format!("{}s", duration.as_secs() / 3);
     let queue_bytes = OVERRUN_QUEUE.to_string();
     let flags = ["--write-timeout", &write_timeout, "--queue-bytes", &queue_bytes];
-    let flags = [&flags[..], &["--close-timeout", "30s"]].concat();
+    let close_timeout = format!("{}s", CLOSE_TIMEOUT.as_secs());
+    let flags = [&flags[..], &["--close-timeout", &close_timeout]].concat();
     let stage = Stage::start(plan, &flags)?;
-    // What waits in the queue when the member is given up, and what is being sent.
-    let queued = 2 * OVERRUN_QUEUE;
-    let to_close = move |sipper: Sipper, end: &End| sipper.run_to_close(end, queued);
+    let to_close = |sipper: Sipper, end: &End| sipper.run_to_close(end, CLOSE_TIMEOUT);
     let endings = play(duration, &stage, &OVERRUN, to_close)?;
     for (ending, read) in endings {
         findings.figure("overrun: read until its end", read as f64, Unit::Bytes);
