@@ -19,6 +19,7 @@ use crate::{
 
 /// A whole message arrived on an open connection.
 #[inline(always)]
+#[expect(clippy::inline_always, reason = "on the path of every message; measured")]
 pub(crate) fn on_message(
     core: &mut Core,
     app: &App,
@@ -101,6 +102,7 @@ fn run_handler(core: &mut Core, app: &App, id: ConnId, command: &Command<'_>) ->
 }
 
 #[inline(always)]
+#[expect(clippy::inline_always, reason = "on the path of every message; measured")]
 fn run_raw(core: &mut Core, app: &App, id: ConnId, incoming: Incoming<'_>) {
     let (what, called) = match (incoming, &app.text, &app.binary) {
         (Incoming::Text(text), Some(handler), _) => {

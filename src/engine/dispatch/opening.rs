@@ -60,7 +60,7 @@ pub(crate) fn on_bytes(
     head.extend_from_slice(bytes);
     match head_end(&head, searched) {
         Some(end) if end <= max => {
-            on_head(core, app, id, &head, end).then(|| FirstFrames::Kept(head, end))
+            on_head(core, app, id, &head, end).then_some(FirstFrames::Kept(head, end))
         }
         None if head.len() <= max => keep(core, id, head),
         _ => refuse(core, id, HandshakeError::HeadTooLong),

@@ -218,6 +218,7 @@ impl Core {
 
     /// Sends one message to one connection as it is. Nothing follows a Close frame.
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "on the path of every message; measured")]
     pub(crate) fn send_whole(&mut self, slot: u32, opcode: Opcode, payload: &[u8]) {
         let own = self.turn.heard.is_some_and(|heard| heard.slot() == slot);
         let connection = &mut self.connections[slot];

@@ -56,6 +56,7 @@ impl DirectSends {
     /// Appends bytes that `write` makes to what the connection in `slot` is sent,
     /// behind so many publications; `own` if they answer what it sent itself.
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "on the path of every message; measured")]
     pub(crate) fn write(
         &mut self,
         (connection, slot): (&mut Connection, u32),

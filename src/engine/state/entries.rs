@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-/// The number of an entry. Wraps; a send_queue is far shorter than half its range.
+/// The number of an entry. Wraps; a log is far shorter than half its range.
 pub(crate) type Cursor = u32;
 
 /// No connection is excepted.

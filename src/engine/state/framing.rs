@@ -40,13 +40,12 @@ pub(crate) fn write_frame(out: &mut BytesMut, encode: impl FnOnce(&mut BytesMut)
 #[inline]
 pub(crate) fn write_whole(out: &mut BytesMut, opcode: Opcode, payload: &[u8]) {
     out.reserve(MAX_SERVER_HEADER + payload.len());
-    match frame::short_header(opcode, payload.len()) {
+    if let Some(header) = frame::short_header(opcode, payload.len()) {
         // Most are so short, and a copy of known length is one store.
-        Some(header) => out.extend_from_slice(&header),
-        None => {
-            let header = frame::encode_header(opcode, true, payload.len() as u64);
-            out.extend_from_slice(&header);
-        }
+        out.extend_from_slice(&header);
+    } else {
+        let header = frame::encode_header(opcode, true, payload.len() as u64);
+        out.extend_from_slice(&header);
     }
     out.extend_from_slice(payload);
 }

@@ -46,7 +46,7 @@ pub(crate) struct RoomLog {
     open_start: u64,
 }
 
-/// Slices for one connection; more than a few only after a long send_queue.
+/// Slices for one connection; more than a few only for one that has long been behind.
 pub(crate) type Slices<'a> = SmallVec<[Slice<'a>; 8]>;
 
 impl RoomLog {

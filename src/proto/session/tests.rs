@@ -353,7 +353,9 @@ proptest! {
         for (fin, opcode, mut payload, mask) in frames {
             let Some(opcode) = Opcode::from_nibble(opcode) else { continue };
             if ascii {
-                payload.iter_mut().for_each(|byte| *byte &= 0x7F);
+                for byte in &mut payload {
+                    *byte &= 0x7F;
+                }
             }
             if opcode.is_control() {
                 payload.truncate(if opcode == Opcode::Close { 0 } else { 125 });
