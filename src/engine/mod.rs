@@ -48,9 +48,12 @@ pub use types::{
     time::Now,
 };
 
-pub(crate) use dispatch::{hooks::App, opening::is_handshake};
+pub(crate) use dispatch::hooks::App;
+#[cfg(feature = "server")]
+pub(crate) use dispatch::opening::is_handshake;
+#[cfg(feature = "server")]
+pub(crate) use process::admission::subnet;
 pub(crate) use process::{
-    admission::subnet,
     drain::Drain,
     mail::{
         Adopted, Answer, DirectMessage, JoinRequest, Joined, LeaveRequest, Mail, Origin, Page,
