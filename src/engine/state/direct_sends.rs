@@ -6,8 +6,14 @@ use bytes::{Bytes, BytesMut};
 
 use super::connection::{Connection, NONE};
 
-/// The turn's buffer is not kept above this size.
+/// A turn's buffer is not kept above this size.
 const KEPT_BYTES: usize = 1024 * 1024;
+
+/// One that has less room is not used again.
+const LEAST_BYTES: usize = 4096;
+
+/// What a new one has room for.
+const NEW_BYTES: usize = 16 * 1024;
 
 /// A run of [`DirectSends`] for one connection.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +32,7 @@ pub(crate) struct DirectRun {
 #[derive(Debug, Default)]
 pub(crate) struct DirectSends {
     bytes: BytesMut,
-    /// The buffer of the turn before, which a driver may have kept until now.
+    /// The buffer of an earlier turn, which the driver may have kept until now.
     spare: BytesMut,
     runs: Vec<DirectRun>,
     /// Connections with direct sends or something else to look at in the flush.
@@ -107,9 +113,12 @@ impl DirectSends {
         }
         self.runs.clear();
         drop(bytes);
-        std::mem::swap(&mut self.bytes, &mut self.spare);
-        if !self.bytes.try_reclaim(4096) || self.bytes.capacity() > KEPT_BYTES {
-            self.bytes = BytesMut::with_capacity(16 * 1024);
+        if !self.bytes.try_reclaim(LEAST_BYTES) {
+            // The driver still has it: until it has sent that, the other one serves.
+            std::mem::swap(&mut self.bytes, &mut self.spare);
+        }
+        if !self.bytes.try_reclaim(LEAST_BYTES) || self.bytes.capacity() > KEPT_BYTES {
+            self.bytes = BytesMut::with_capacity(NEW_BYTES);
         }
     }
 }
