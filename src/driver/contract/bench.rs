@@ -5,12 +5,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{ID, pattern, worlds::World};
+use super::worlds::World;
 use crate::{
     batch::{Sending, Slice},
-    driver::{Driver, Event, Gone},
+    driver::{Driver, Event, Gone, sim::Rng},
     id::ConnId,
 };
+
+pub(super) const ID: ConnId = ConnId::new(0, 3, 1);
+pub(super) const OTHER: ConnId = ConnId::new(0, 4, 1);
+
+/// Bytes of which no two stretches are alike.
+pub(super) fn pattern(len: usize) -> Vec<u8> {
+    let mut rng = Rng::new(len as u64);
+    (0..len).map(|_| rng.next_u64() as u8).collect()
+}
 
 /// The most turns until something must have happened.
 pub(super) const TURNS: usize = 10_000;

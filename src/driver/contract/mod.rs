@@ -12,7 +12,7 @@ mod worlds;
 use bytes::Bytes;
 
 use self::{
-    bench::{Bench, Seen, TURNS},
+    bench::{Bench, ID, OTHER, Seen, TURNS, pattern},
     endings::*,
     holding::*,
     sending::*,
@@ -83,15 +83,6 @@ contract! {
     no_connection_is_accepted_after_stop,
     shutdown_ends_one_direction_only,
     a_socket_that_is_not_attached_is_closed,
-}
-
-const ID: ConnId = ConnId::new(0, 3, 1);
-const OTHER: ConnId = ConnId::new(0, 4, 1);
-
-/// Bytes of which no two stretches are alike.
-fn pattern(len: usize) -> Vec<u8> {
-    let mut rng = super::sim::Rng::new(len as u64);
-    (0..len).map(|_| rng.next_u64() as u8).collect()
 }
 
 fn bytes_arrive_whole_and_in_order<W: World>(seed: u64) {
@@ -165,7 +156,7 @@ fn a_stale_generation_is_ignored<W: World>(seed: u64) {
     bench.driver.close(ID);
     assert!(bench.driver.detach(ID).is_none());
     bench.send(successor, &Bytes::from_static(b"for the successor"));
-    assert_eq!(bench.read_exactly(&mut peer, 12), b"for the successor");
+    assert_eq!(bench.read_exactly(&mut peer, 17), b"for the successor");
     bench.write_all(&mut peer, b"thanks");
     bench.until("data", |bench| bench.data(successor) == b"thanks");
     assert!(bench.seen.iter().all(|(from, _)| *from != ID));
