@@ -13,141 +13,27 @@ mod outgoing;
 mod ready;
 mod serving;
 mod settings;
+mod state;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::VecDeque,
-    io,
-    net::{Shutdown, TcpListener},
-    os::fd::AsFd,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::Shutdown, os::fd::AsFd, sync::Arc, time::Duration};
 
-use mio::{Interest, Poll, Token, net::TcpStream};
+use mio::{Interest, Token, net::TcpStream};
 
 use self::{
-    accept::Acceptor,
     connection::{Connection, flag},
-    edge::note,
-    outgoing::{GATHER_BYTES, Wire},
-    ready::{ReadyList, TurnBounds},
-    serving::{Step, list},
+    outgoing::Wire,
+    serving::Step,
+    state::list,
 };
-use super::{Detached, Driver, Event, Gone, Waker, slots::Slots, unsent::bytes_in_socket};
+use super::{Detached, Driver, Event, Gone, Waker, unsent::bytes_in_socket};
 use crate::{
     batch::{Sending, Slice},
     id::ConnId,
 };
 
-pub use self::settings::EpollSettings;
-
-// No connection has these: shard 255 is never given to one.
-const LISTENER: Token = Token(usize::MAX);
-const WAKER: Token = Token(usize::MAX - 1);
-
-/// A [`Driver`] on epoll. Its sockets are non-blocking [`TcpStream`]s of `mio`.
-#[derive(Debug)]
-pub struct EpollDriver {
-    poll: Poll,
-    events: mio::Events,
-    waker: Arc<mio::Waker>,
-    acceptor: Option<Acceptor>,
-    table: Slots<Connection>,
-    ready: ReadyList,
-    /// Ids that have something to do that no hold delays, each at most once (those
-    /// that have left aside).
-    urgent: VecDeque<ConnId>,
-    /// Counts up to [`STEPS_PER_ACCEPT`].
-    steps: u32,
-    /// How many connections are held.
-    holds: usize,
-    /// No data is lent.
-    held: bool,
-    received: Box<[u8]>,
-    gather: Vec<u8>,
-}
-
-impl EpollDriver {
-    /// A driver that accepts from `listener`, or from nowhere.
-    ///
-    /// Accepted sockets inherit the listener's options, `TCP_NODELAY` among them:
-    /// see [`listen`](super::listen::listen).
-    ///
-    /// # Errors
-    /// Those of the kernel: no descriptor left, no epoll.
-    pub fn new(listener: Option<TcpListener>, settings: &EpollSettings) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
-        let acceptor = match listener {
-            None => None,
-            Some(listener) => {
-                listener.set_nonblocking(true)?;
-                let mut listener = mio::net::TcpListener::from_std(listener);
-                poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-                Some(Acceptor::new(listener, settings.accept_batch.max(1)))
-            }
-        };
-        let bounds = TurnBounds {
-            ids: settings.events_per_wait.max(1),
-            rounds: settings.reads_per_event.max(1),
-            bytes: settings.received_bytes_per_turn.max(1),
-        };
-        Ok(Self {
-            poll,
-            events: mio::Events::with_capacity(bounds.ids),
-            waker,
-            acceptor,
-            table: Slots::default(),
-            ready: ReadyList::new(bounds),
-            urgent: VecDeque::new(),
-            steps: 0,
-            holds: 0,
-            held: false,
-            received: vec![0; settings.receive_buffer_bytes.max(1)].into_boxed_slice(),
-            gather: Vec::with_capacity(GATHER_BYTES),
-        })
-    }
-
-    /// The wait that `asked` may become: none while something is left to do.
-    pub(super) fn allowed_wait(&self, asked: Option<Duration>) -> Option<Duration> {
-        if !self.urgent.is_empty() || (!self.ready.is_empty() && !self.held) {
-            return Some(Duration::ZERO);
-        }
-        match self.acceptor.as_ref().and_then(Acceptor::longest_wait) {
-            Some(longest) => Some(asked.map_or(longest, |asked| asked.min(longest))),
-            None => asked,
-        }
-    }
-
-    /// Remembers what the kernel has just reported.
-    fn note_events(&mut self) {
-        for event in &self.events {
-            match event.token() {
-                WAKER => {}
-                LISTENER => {
-                    if let Some(acceptor) = &mut self.acceptor {
-                        acceptor.on_ready();
-                    }
-                }
-                Token(raw) => {
-                    let id = ConnId::from_u64(raw as u64);
-                    let Some(connection) = self.table.find(id) else { continue };
-                    note(connection, event);
-                    list(connection, &mut self.ready, &mut self.urgent);
-                }
-            }
-        }
-    }
-
-    /// Takes `id` out of the table.
-    fn forget(&mut self, id: ConnId) -> Option<Connection> {
-        let connection = self.table.remove(id)?;
-        self.holds -= usize::from(connection.flags.any(flag::HELD));
-        Some(connection)
-    }
-}
+pub use self::{settings::EpollSettings, state::EpollDriver};
 
 impl Driver for EpollDriver {
     type Socket = TcpStream;

@@ -1,16 +1,15 @@
 //! What comes next of a turn: accepts, what no hold delays, and reads in rotation.
 //! Knows the lists of connections; not how a socket is read.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 
 use super::{
-    EpollDriver,
     accept::Acceptor,
-    connection::{Connection, flag},
+    connection::flag,
     edge::{Outcome, flush, read},
-    ready::ReadyList,
+    state::{EpollDriver, list},
 };
 use crate::{
     driver::{Gone, STEPS_PER_ACCEPT},
@@ -24,7 +23,7 @@ pub(super) const UNUSED_BYTES: usize = if cfg!(test) { 256 << 10 } else { 8 << 2
 /// The most of one read is never less.
 const LEAST_READ_BYTES: usize = 4096;
 
-/// An [`Event`](super::Event) before it borrows the receive buffer.
+/// An [`Event`](crate::driver::Event) before it borrows the receive buffer.
 pub(super) enum Step {
     Accepted(TcpStream, SocketAddr),
     Data(ConnId, usize),
@@ -112,22 +111,5 @@ impl EpollDriver {
                 Some(Step::Gone(id, why))
             }
         }
-    }
-}
-
-/// Puts `connection` on the lists on which it has something to do and is not yet.
-pub(super) fn list(
-    connection: &mut Connection,
-    ready: &mut ReadyList,
-    urgent: &mut VecDeque<ConnId>,
-) {
-    let is_urgent = connection.flags.any(flag::WRITABLE) || connection.has_failed_while_held();
-    if is_urgent && !connection.flags.any(flag::URGENT) {
-        connection.flags.set(flag::URGENT);
-        urgent.push_back(connection.id);
-    }
-    if connection.wants_read() && !connection.flags.any(flag::LISTED) {
-        connection.flags.set(flag::LISTED);
-        ready.add(connection.id, !connection.flags.any(flag::WAS_READ));
     }
 }

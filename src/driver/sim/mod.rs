@@ -102,6 +102,15 @@ enum Step {
     Gone(ConnId, Gone),
 }
 
+impl SimNet {
+    /// One more driver. The first is number 0; a shard's number and its driver's
+    /// agree if they are made in the same order.
+    pub fn driver(&self) -> SimDriver {
+        let (number, woken) = self.add_station();
+        SimDriver::new(self.clone(), number, woken)
+    }
+}
+
 impl SimDriver {
     fn new(net: SimNet, number: usize, woken: Arc<AtomicBool>) -> Self {
         Self {

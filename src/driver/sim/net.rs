@@ -12,8 +12,9 @@ use std::{
 };
 
 use super::{
-    Faults, Rng, SimDriver,
+    faults::Faults,
     link::{INBOUND_BYTES, Link, ServerEnd},
+    rng::Rng,
 };
 use crate::driver::Gone;
 
@@ -21,7 +22,7 @@ use crate::driver::Gone;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(u32);
 
-/// The world outside the drivers: makes [`SimDriver`]s and plays their peers.
+/// The world outside the drivers: makes [drivers](super::SimDriver) and plays their peers.
 ///
 /// Clones are handles to the same world. All of its chance comes from one seed:
 /// the same calls in the same order have the same effect. Nothing happens by
@@ -61,16 +62,13 @@ impl SimNet {
         Self(Arc::new(Mutex::new(World { rng, faults, stations: Vec::new(), links: Vec::new() })))
     }
 
-    /// One more driver. The first is number 0; a shard's number and its driver's
-    /// agree if they are made in the same order.
-    pub fn driver(&self) -> SimDriver {
+    /// A place for one more driver: its number, and whether it was woken.
+    pub(super) fn add_station(&self) -> (usize, Arc<AtomicBool>) {
         let mut world = self.lock();
         let number = world.stations.len();
         let backlog = Some(VecDeque::new());
         world.stations.push(Station { backlog, ..Station::default() });
-        let woken = Arc::clone(&world.stations[number].woken);
-        drop(world);
-        SimDriver::new(self.clone(), number, woken)
+        (number, Arc::clone(&world.stations[number].woken))
     }
 
     /// Changes the faults from now on.
