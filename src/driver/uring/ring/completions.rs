@@ -11,32 +11,12 @@ use libc::{ECANCELED, ENOBUFS, POLLERR};
 
 use super::{
     Ring,
-    operations::{ACCEPT, FAILURE, KIND_SHIFT, LASTING, LINGER, RECEIVE, SEND, WAKE},
+    kinds::{ACCEPT, Completion, FAILURE, KIND_SHIFT, LASTING, LINGER, RECEIVE, SEND, WAKE},
 };
-use crate::driver::{
-    tail::Tail,
-    uring::{
-        arrivals::{Received, Tag},
-        buffers::Buffers,
-    },
+use crate::driver::uring::{
+    arrivals::{Received, Tag},
+    buffers::Buffers,
 };
-
-/// What came of an operation, but for what is received.
-#[derive(Debug)]
-pub(in super::super) enum Completion {
-    Accepted(TcpStream),
-    /// Nothing is accepted any more until `accept` is called again.
-    AcceptEnded(io::Error),
-    /// A silent send took so much, or failed; the rest of its bytes, if it was no
-    /// failure.
-    Refused(Tag, io::Result<Tail>),
-    /// A lasting send took so much, or failed.
-    Sent(Tag, io::Result<usize>),
-    /// The time that a closed connection may linger is over.
-    LingerOver(Tag),
-    /// A socket has an error.
-    FailureSeen(Tag),
-}
 
 impl Ring {
     /// Takes what the kernel has completed.

@@ -16,6 +16,7 @@
 #![allow(unsafe_code, reason = "what is shared with the kernel")]
 
 mod completions;
+mod kinds;
 mod operations;
 mod setup;
 
@@ -37,7 +38,7 @@ use super::{
 };
 
 pub(super) use self::{
-    completions::Completion,
+    kinds::Completion,
     setup::{RingSettings, missing_operations, set_up},
 };
 
@@ -99,7 +100,7 @@ impl Ring {
             incremental: false,
             limited: false,
             silent: settings.silent,
-            linger_time: &operations::LINGER_TIME,
+            linger_time: &kinds::LINGER_TIME,
             unwatched: true,
             woken: false,
             broken: false,

@@ -13,26 +13,15 @@ use bytes::Bytes;
 use io_uring::{
     opcode,
     squeue::{Entry, Flags},
-    types::{Fd, Timespec},
+    types::Fd,
 };
 use libc::{EBADF, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITALL, POLLERR, POLLIN};
 
-use super::Ring;
+use super::{Ring, kinds::*};
 use crate::{
     batch::Slice,
     driver::uring::{arrivals::Tag, buffers::GROUP, load::Queued},
 };
-
-pub(super) const KIND_SHIFT: u32 = 56;
-pub(super) const ACCEPT: u64 = 1 << KIND_SHIFT;
-pub(super) const WAKE: u64 = 2 << KIND_SHIFT;
-pub(super) const RECEIVE: u64 = 3 << KIND_SHIFT;
-pub(super) const SEND: u64 = 4 << KIND_SHIFT;
-pub(super) const LASTING: u64 = 5 << KIND_SHIFT;
-pub(super) const LINGER: u64 = 6 << KIND_SHIFT;
-pub(super) const FAILURE: u64 = 7 << KIND_SHIFT;
-/// Cancellations and closes, which are silent or of no interest.
-pub(super) const OTHER: u64 = 8 << KIND_SHIFT;
 
 /// The flags of a send that takes everything now or fails.
 const AT_ONCE: i32 = MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL;
@@ -41,9 +30,6 @@ const AT_ONCE: i32 = MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL;
 /// receive and which the `io-uring` crate does not set there.
 const OPTLEN_OFFSET: usize = 44;
 const _: () = assert!(size_of::<Entry>() == 64);
-
-/// How long a closed connection may take to accept what it was sent before.
-pub(super) static LINGER_TIME: Timespec = Timespec::new().sec(5);
 
 impl Ring {
     /// Whether the kernel takes a limited receive (Linux 6.17). It looks at the limit
