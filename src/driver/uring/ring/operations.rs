@@ -17,7 +17,10 @@ use io_uring::{
 };
 use libc::{EBADF, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITALL, POLLERR, POLLIN};
 
-use super::{Ring, kinds::*};
+use super::{
+    Ring,
+    kinds::{ACCEPT, FAILURE, LASTING, LINGER, OTHER, RECEIVE, SEND, WAKE},
+};
 use crate::{
     batch::Slice,
     driver::uring::{arrivals::Tag, buffers::GROUP, load::Queued},
