@@ -6,13 +6,15 @@ use crate::dialect::Refusal;
 
 /// Why a handler did not do what was asked of it.
 ///
-/// Any error type converts into [`HandlerError::Internal`] with `?`.
+/// Any error type converts into [`HandlerError::Internal`] with `?`. That is why this
+/// type is none itself (`std::error::Error`): its cause is told by
+/// [`HandlerError::source`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HandlerError {
-    /// The client asked for what is refused; it is told so in its dialect's words.
+    /// The client asked for what is refused; it is told so in the text of its dialect.
     Refused(Refusal<'static>),
-    /// The client is told these words.
+    /// The client is told this text.
     Reply(Cow<'static, str>),
     /// The client is told that there was an internal error; the error hook is
     /// told which.
@@ -20,16 +22,24 @@ pub enum HandlerError {
 }
 
 impl HandlerError {
-    /// An error whose words the client is told.
-    pub fn reply(words: impl Into<Cow<'static, str>>) -> Self {
-        Self::Reply(words.into())
+    /// An error whose text the client is told.
+    pub fn reply(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::Reply(text.into())
+    }
+
+    /// The error that an internal one was made of, for logs and for `downcast_ref`.
+    pub fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Internal(error) => Some(&**error),
+            Self::Refused(_) | Self::Reply(_) => None,
+        }
     }
 
     /// What to tell the client.
     pub(crate) fn refusal(&self) -> Refusal<'_> {
         match self {
             Self::Refused(refusal) => *refusal,
-            Self::Reply(words) => Refusal::Other(words),
+            Self::Reply(text) => Refusal::Other(text),
             Self::Internal(_) => Refusal::Internal,
         }
     }
@@ -39,7 +49,7 @@ impl fmt::Display for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(refusal) => write!(f, "refused: {refusal:?}"),
-            Self::Reply(words) => f.write_str(words),
+            Self::Reply(text) => f.write_str(text),
             Self::Internal(error) => error.fmt(f),
         }
     }
@@ -53,3 +63,19 @@ impl<E: Error + Send + Sync + 'static> From<E> for HandlerError {
 
 /// What handlers and most hooks return.
 pub type HandlerResult = Result<(), HandlerError>;
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn the_error_that_a_handler_passed_on_can_be_found_again() {
+        let failed = || -> HandlerResult { Err(io::Error::from(io::ErrorKind::TimedOut))? };
+        let error = failed().unwrap_err();
+        let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::TimedOut));
+        assert!(HandlerError::reply("no").source().is_none());
+    }
+}
