@@ -86,7 +86,7 @@ pub fn run(settings: Settings) -> Result<(), ServerError> {
 /// [`DriverKind::Auto`] would choose, and why.
 pub fn probe() -> String {
     let choice = DriverKind::Auto.resolve();
-    let facts = choice.probe().map(ToString::to_string).unwrap_or_default();
+    let facts = choice.probe_report().unwrap_or_default();
     format!("{facts}auto would choose: {}, because {}\n", choice.kind(), choice.why())
 }
 

@@ -16,7 +16,7 @@ use crate::driver::uring::{
 /// `io_uring` was measured to cost 0.8 to 0.95 of epoll where one message goes to
 /// many, but as much where each is answered to its sender alone on few connections,
 /// and more where messages are large; it needs locked memory, and the kernel keeps
-/// more for each connection. README has the figures.
+/// more for each connection. `docs/figures.md` has the figures.
 const PREFERRED: (DriverKind, &str) = (
     DriverKind::Epoll,
     "io_uring works here, but costs less only where a message goes to many: for that, ask for it",
@@ -114,9 +114,9 @@ impl DriverChoice {
         &self.why
     }
 
-    /// What the host supports, if that mattered.
-    pub fn probe(&self) -> Option<&Probe> {
-        self.probe.as_ref()
+    /// What the host supports, one fact a line, if that mattered.
+    pub fn probe_report(&self) -> Option<String> {
+        self.probe.as_ref().map(ToString::to_string)
     }
 
     pub(super) fn uring_settings(&self) -> UringSettings {
@@ -182,13 +182,13 @@ mod tests {
     fn epoll_is_taken_without_a_look_at_the_host() {
         let choice = DriverKind::Epoll.resolve();
         assert_eq!(choice.kind(), DriverKind::Epoll);
-        assert!(choice.probe().is_none());
+        assert_eq!(choice.probe_report(), None);
     }
 
     #[test]
     fn this_host_is_looked_at_and_a_driver_settled_on() {
         let choice = DriverKind::Uring.resolve();
-        let usable = &choice.probe().unwrap().usable;
+        let usable = &choice.probe.as_ref().unwrap().usable;
         let expected = if usable.is_ok() { DriverKind::Uring } else { DriverKind::Epoll };
         assert_eq!(choice.kind(), expected, "{usable:?}");
     }
