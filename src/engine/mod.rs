@@ -41,9 +41,10 @@ pub use types::{
     errors::{HandlerError, HandlerResult},
     info::ConnInfo,
     kept::Kept,
-    limits::{Limits, SlowPolicy},
+    limits::Limits,
     message::Message,
     outlet::{Outlet, SocketAction},
+    slow_policy::SlowPolicy,
     stats::Stats,
     time::Now,
 };

@@ -10,11 +10,7 @@ use super::{
     ServerError, complaint,
     flags::{Flags, Instead},
 };
-use crate::{
-    dialect::Dialect,
-    engine::Limits,
-    shard::{DriverKind, check_limits},
-};
+use crate::{dialect::Dialect, engine::Limits, shard::DriverKind};
 
 /// Everything that a server is told before it starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,7 +97,7 @@ impl Settings {
             drain_timeout: times.drain_timeout.0,
             ..Limits::default()
         };
-        check_limits(&limits).map_err(|why| ServerError::Usage(complaint::of_limits(&why)))?;
+        limits.check().map_err(|why| ServerError::Usage(complaint::of_limits(&why)))?;
         Ok(Self {
             listen: address(serving.listen)?,
             shards: serving.shards,

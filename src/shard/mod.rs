@@ -35,7 +35,7 @@ pub use error::{BuildError, RunError};
 pub use handle::{Handle, RoomInfo, SendError};
 pub use health::{Health, HealthCheck};
 #[cfg(feature = "server")]
-pub(crate) use parts::{PlainRequest, check_limits};
+pub(crate) use parts::PlainRequest;
 pub use query::{Query, QueryError};
 pub use reply::{JoinError, Reply};
 pub use runtime::{Engine, Running};

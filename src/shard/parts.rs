@@ -29,11 +29,6 @@ pub(crate) struct PlainRequest {
 /// two turns; must not block.
 pub(super) type HttpHandOff = Arc<dyn Fn(Vec<PlainRequest>) + Send + Sync>;
 
-/// The least that [`Limits::head_bytes`] may be: 256 bytes, a handshake of a client
-/// that sends no more than RFC 6455 section 4.1 asks for, with a path and a host of
-/// some fifty bytes. With less, nobody could connect.
-const LEAST_HEAD_BYTES: usize = 256;
-
 /// An engine's shards before they have drivers.
 pub(super) struct Parts {
     pub(super) process: Arc<Process>,
@@ -57,22 +52,12 @@ impl Parts {
             let most = Limits::SHARDS;
             return Err(BuildError::Settings(format!("shards must be 1 to {most}, not {shards}")));
         }
-        check_limits(&limits).map_err(BuildError::Settings)?;
+        limits.check().map_err(BuildError::Settings)?;
         let path = checked_path(path)?;
         let mailboxes = (0..shards).map(|_| Mailbox::new(limits.handle_window_bytes)).collect();
         let process = Process::new(random_node(), limits, dialect, path, shards);
         Ok(Self { process: Arc::new(process), app: Arc::new(app), mailboxes })
     }
-}
-
-/// What is wrong with `limits`, if anything.
-pub(crate) fn check_limits(limits: &Limits) -> Result<(), String> {
-    limits.check()?;
-    let head_bytes = limits.head_bytes;
-    if head_bytes < LEAST_HEAD_BYTES {
-        return Err(format!("head_bytes ({head_bytes}) must be at least {LEAST_HEAD_BYTES}"));
-    }
-    Ok(())
 }
 
 /// The path of WebSocket handshakes as the engine compares it, byte by byte, with
@@ -114,12 +99,5 @@ mod tests {
         for path in ["/ws", "/a/b-c.d_e~f", "/@me", "/..a"] {
             assert_eq!(checked_path(path).unwrap(), path);
         }
-    }
-
-    #[test]
-    fn a_head_too_short_for_any_handshake_is_refused() {
-        let with = |head_bytes| check_limits(&Limits { head_bytes, ..Limits::default() });
-        assert_eq!(with(1), Err("head_bytes (1) must be at least 256".to_owned()));
-        assert_eq!(with(LEAST_HEAD_BYTES), Ok(()));
     }
 }

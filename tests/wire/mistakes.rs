@@ -28,7 +28,7 @@ fn a_mistake_is_one_line_that_names_it() {
         (&["--listen", "a\nb"], "--listen: 'a b' is not address:port, such as 127.0.0.1:8080"),
         (&["--path=/health"], "--path: /health is where the health is told"),
         (&["--max-message-size=0"], "--max-message-size must be at least 1"),
-        (&["--max-head-size=0"], "--max-head-size must be at least 1"),
+        (&["--max-head-size=0"], "--max-head-size (0) must be at least 256"),
         (&["--ipv6-prefix-bits=0"], "--ipv6-prefix-bits: '0': 0 is not in 1..=128"),
         (&["--ipv6-prefix-bits=129"], "--ipv6-prefix-bits: '129': 129 is not in 1..=128"),
         (&["--write-timeout=0s"], "--write-timeout: '0s': must be above zero"),

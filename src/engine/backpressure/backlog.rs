@@ -16,7 +16,7 @@ use crate::{
             rooms::SubscriberGroup,
             waiting::{Tag, sequence_of_direct, sequence_of_publication},
         },
-        types::limits::SlowPolicy,
+        types::slow_policy::SlowPolicy,
     },
     proto::frame::{self, Role},
 };

@@ -16,7 +16,7 @@ use crate::engine::{
         room_log::{Cursor, RoomLog},
         waiting::{Record, Sequence, Tag, Waiting, sequence_of_publication},
     },
-    types::limits::SlowPolicy,
+    types::slow_policy::SlowPolicy,
 };
 
 /// The connection's own queue; the rooms are numbered from the next on.

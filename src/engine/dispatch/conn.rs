@@ -22,7 +22,7 @@ use crate::{
             disconnect::Disconnect,
             errors::{HandlerError, HandlerResult},
             info::ConnInfo,
-            limits::SlowPolicy,
+            slow_policy::SlowPolicy,
         },
     },
     id::{ClientId, ConnId},

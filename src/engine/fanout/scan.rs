@@ -8,8 +8,8 @@ use super::serve::{serve, serve_simply};
 use crate::engine::{
     state::{connection::Membership, core::Core, room_log::Cursor},
     types::{
-        limits::SlowPolicy,
         outlet::Outlet,
+        slow_policy::SlowPolicy,
         time::{TICK_MS, Tick, reached},
     },
 };

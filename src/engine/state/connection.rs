@@ -12,7 +12,7 @@ use crate::{
     dialect::Dialect,
     engine::{
         process::admission::Admit,
-        types::{disconnect::Disconnect, limits::SlowPolicy, time::Tick},
+        types::{disconnect::Disconnect, slow_policy::SlowPolicy, time::Tick},
     },
     proto::session::Session,
 };

@@ -5,54 +5,15 @@
 
 use std::time::Duration;
 
-/// What to do with a connection that takes its messages more slowly than they
-/// are sent to it, once [`Limits::queue_bytes`] is exceeded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-#[non_exhaustive]
-pub enum SlowPolicy {
-    /// Close it with 1013 (try again later): it missed nothing until then, and
-    /// it knows that it missed what follows.
-    #[default]
-    Close,
-    /// Drop its oldest waiting messages until a quarter of the budget is free: it
-    /// sees the newest, with gaps.
-    DropOldest,
-    /// Drop what arrives from the moment its queue is full until a quarter of the
-    /// budget is free again: it sees an unbroken beginning, then a gap.
-    DropNewest,
-    /// Keep only the newest waiting message for each room and key (a message
-    /// without a key: for each room); if that leaves less than a quarter of the
-    /// budget free, drop the oldest. Answers to the connection itself are not
-    /// replaced.
-    Conflate,
-}
+use super::slow_policy::SlowPolicy;
 
-impl SlowPolicy {
-    /// Every policy, for flags and tests.
-    pub const ALL: [Self; 4] = [Self::Close, Self::DropOldest, Self::DropNewest, Self::Conflate];
-
-    /// Its name in flags and files.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Close => "close",
-            Self::DropOldest => "drop-oldest",
-            Self::DropNewest => "drop-newest",
-            Self::Conflate => "conflate",
-        }
-    }
-
-    /// The policy of that name.
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|policy| policy.name() == name)
-    }
-}
+mod check;
 
 /// All bounds. [`Limits::default`] bounds everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of an HTTP request head. Default 8 KiB, what common HTTP servers
-    /// allow for a request's headers.
+    /// allow for a request's headers; at least [`Limits::MIN_HEAD_BYTES`].
     pub head_bytes: usize,
     /// From accept to the end of the request head. Default 10 s: a slow phone
     /// needs two, a slow-loris attacker all that it gets.
@@ -231,6 +192,11 @@ impl Limits {
     /// empty, or not of the room in question, that is a tenth of a millisecond.
     pub const SLOTS_PER_TURN: usize = 8192;
 
+    /// The smallest request head that may be the limit, [`Limits::head_bytes`]: 256 bytes,
+    /// a handshake of a client that sends no more than RFC 6455 section 4.1 asks for, with
+    /// a path and a host of some fifty bytes. With less, nobody could connect.
+    pub const MIN_HEAD_BYTES: usize = 256;
+
     /// The least window from one shard to another, in bytes: 256 KiB, one flush.
     pub const LEAST_WINDOW_BYTES: usize = 256 * 1024;
 
@@ -279,70 +245,5 @@ impl Limits {
     /// little waits in other rooms.
     pub(crate) fn room_share(&self) -> usize {
         self.room_share_bytes.min(self.queue_bytes / 4).max(1)
-    }
-
-    /// What is wrong with these limits together, if anything.
-    ///
-    /// # Errors
-    /// A sentence that names the offending values.
-    pub fn check(&self) -> Result<(), String> {
-        let positive: [(&str, usize); 18] = [
-            ("head_bytes", self.head_bytes),
-            ("message_bytes", self.message_bytes),
-            ("frames_per_message", self.frames_per_message as usize),
-            ("queue_bytes", self.queue_bytes),
-            ("batch_bytes", self.batch_bytes),
-            ("rooms_per_connection", self.rooms_per_connection),
-            ("members_per_room", self.members_per_room),
-            ("name_bytes", self.name_bytes),
-            ("connections", self.connections),
-            ("connections_per_address", self.connections_per_address),
-            ("room_share_bytes", self.room_share_bytes),
-            ("shard_share_bytes", self.shard_share_bytes),
-            ("window_bytes", self.window_bytes),
-            ("handle_window_bytes", self.handle_window_bytes),
-            ("received_bytes_per_turn", self.received_bytes_per_turn),
-            ("messages_per_turn", self.messages_per_turn),
-            ("mails_per_turn", self.mails_per_turn),
-            ("events_per_turn", self.events_per_turn),
-        ];
-        if let Some((name, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
-            return Err(format!("{name} must be at least 1"));
-        }
-        if self.sends_per_turn == 0 || self.timers_per_turn == 0 {
-            return Err("sends_per_turn and timers_per_turn must be at least 1".into());
-        }
-        if !(1..=128).contains(&self.ipv6_prefix_bits) {
-            let bits = self.ipv6_prefix_bits;
-            return Err(format!("ipv6_prefix_bits ({bits}) must be from 1 to 128"));
-        }
-        let (ping, pong) = (self.ping_interval, self.pong_timeout);
-        if !ping.is_zero() && !pong.is_zero() && pong <= ping {
-            return Err(format!("pong_timeout ({pong:?}) must be above ping_interval ({ping:?})"));
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_defaults_fit_together() {
-        assert_eq!(Limits::default().check(), Ok(()));
-    }
-
-    #[test]
-    fn a_pong_timeout_at_or_below_the_ping_interval_is_refused_by_name() {
-        let limits = Limits { pong_timeout: Duration::from_secs(54), ..Limits::default() };
-        assert!(limits.check().unwrap_err().contains("pong_timeout"));
-    }
-
-    #[test]
-    fn every_policy_is_found_by_its_name() {
-        for policy in SlowPolicy::ALL {
-            assert_eq!(SlowPolicy::by_name(policy.name()), Some(policy));
-        }
     }
 }

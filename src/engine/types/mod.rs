@@ -1,4 +1,5 @@
-//! The engine's words: values that every room may use and that know none of them.
+//! Values that every room of the engine may use, and that know none of them: limits,
+//! time, errors, counters, and what the embedding program sees.
 
 pub(crate) mod audience;
 pub(crate) mod disconnect;
@@ -8,5 +9,6 @@ pub(crate) mod kept;
 pub(crate) mod limits;
 pub(crate) mod message;
 pub(crate) mod outlet;
+pub(crate) mod slow_policy;
 pub(crate) mod stats;
 pub(crate) mod time;
