@@ -55,7 +55,6 @@ pub(crate) use dispatch::opening::is_handshake;
 #[cfg(feature = "server")]
 pub(crate) use process::admission::subnet;
 pub(crate) use process::{
-    drain::Drain,
     mail::{
         Adopted, Answer, DirectMessage, JoinRequest, Joined, LeaveRequest, Mail, Origin, Page,
         Parcel, Query,

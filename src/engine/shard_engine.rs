@@ -238,9 +238,11 @@ impl ShardEngine {
         self.core.drain
     }
 
-    /// Begins a drain if one is asked for. Returns whether that is now.
-    pub(crate) fn begin_drain_if_asked(&mut self) -> bool {
-        self.core.drain.begin(&self.core.process.drain)
+    /// Begins a drain if one is asked for; `now_ms` is the process's clock. Returns
+    /// whether that is now.
+    pub(crate) fn begin_drain_if_asked(&mut self, now_ms: u64) -> bool {
+        let core = &mut self.core;
+        core.drain.begin(&core.process.drain, now_ms, core.limits.drain_timeout)
     }
 
     /// Begins to end all connections with 1001, a slice each turn.

@@ -9,7 +9,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::Arc,
-    time::Duration,
 };
 
 use tracing::{error, info, warn};
@@ -112,10 +111,8 @@ impl ShardStart {
     {
         // The driver has its own; it stops accepting when that is closed.
         drop(self.listener);
-        let limits = &self.process.limits;
         let senders = MailboxSenders::new(self.senders);
-        let turn = TurnLimits::of(limits);
-        let drain_timeout = limits.drain_timeout;
+        let turn = TurnLimits::of(&self.process.limits);
         let engine = ShardEngine::new(self.number as u8, self.process, self.app, self.clock.now());
         let plain = PlainRequests::default();
         let hand_off = self.http.is_some().then(|| collect(Rc::clone(&plain), sockets_block));
@@ -130,7 +127,7 @@ impl ShardStart {
                 http(requests);
             }
         };
-        let ended = drive(&mut shard, &self.clock, drain_timeout, &mut end_turn);
+        let ended = drive(&mut shard, &self.clock, &mut end_turn);
         ended.map_err(|error| {
             error!(shard = self.number, %error, "the shard's driver failed");
             RunError::Shard { shard: self.number, message: error.to_string() }
@@ -160,29 +157,25 @@ where
 fn drive<D: Driver>(
     shard: &mut Shard<D>,
     clock: &impl Clock,
-    drain_timeout: Duration,
     end_turn: &mut impl FnMut(),
 ) -> io::Result<()> {
-    let mut drain_until = None;
     loop {
         shard.turn(clock)?;
         end_turn();
         if !shard.is_ending() {
             continue;
         }
-        let now = clock.now().since_start_ms;
-        let timeout = drain_timeout.as_millis() as u64;
-        let until = *drain_until.get_or_insert(now.saturating_add(timeout));
+        let time_left = shard.engine.drain().time_left(clock.now().since_start_ms);
         if shard.engine.is_drained() && shard.driver.has_sent_all() {
             return Ok(());
         }
-        if now >= until {
+        if time_left.is_zero() {
             match shard.engine.connection_count() {
                 0 => {}
                 left => info!(left, "the drain's time is over; connections were cut off"),
             }
             return Ok(());
         }
-        shard.wake_by(Duration::from_millis(until - now));
+        shard.wake_by(time_left);
     }
 }

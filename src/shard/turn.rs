@@ -18,7 +18,7 @@ use super::{
 use crate::{
     batch::{Sending, Slice},
     driver::{Detached, Driver, Event, Gone},
-    engine::{Drain, Limits, Now, Outlet, Parcel, Process, ShardEngine, SocketAction},
+    engine::{Limits, Now, Outlet, Parcel, Process, ShardEngine, SocketAction},
     id::ConnId,
 };
 
@@ -218,7 +218,7 @@ impl<D: Driver> Shard<D> {
             self.on_mail(parcel);
             self.after_event();
         }
-        if self.engine.drain() == Drain::Quiescing && all_quiet && max == waiting {
+        if self.engine.drain().is_quiescing() && all_quiet && max == waiting {
             self.engine.begin_drain();
         }
         max < waiting
@@ -245,16 +245,14 @@ impl<D: Driver> Shard<D> {
     /// accepted or read, so that nothing more is published, and what was published
     /// is mailed. Only when every shard has done that are connections closed.
     fn quiesce(&mut self) {
-        if self.engine.begin_drain_if_asked() {
+        if self.engine.begin_drain_if_asked(self.standstill.last_ms) {
             self.driver.stop_accepting();
         }
     }
 
     /// Tells the other shards that this one is quiet, once it is.
     fn tell_if_quiet(&mut self) {
-        if self.engine.drain() == Drain::Quiescing
-            && self.process.drain.quiesce(self.engine.shard())
-        {
+        if self.engine.drain().is_quiescing() && self.process.drain.quiesce(self.engine.shard()) {
             self.senders.ring_all();
         }
     }

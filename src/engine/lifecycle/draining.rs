@@ -1,12 +1,12 @@
 //! The second step of a drain: every connection is told to go (1001), a slice each
-//! turn. The steps themselves are in [`Drain`].
+//! turn. The steps themselves are in [`Drain`](crate::engine::process::drain::Drain).
 
 use super::closing;
-use crate::engine::{process::drain::Drain, state::core::Core, types::disconnect::Disconnect};
+use crate::engine::{state::core::Core, types::disconnect::Disconnect};
 
 /// Ends some more connections of a drain. Returns whether others are left.
 pub(crate) fn close_some(core: &mut Core) -> bool {
-    let Drain::Closing(mut slot) = core.drain else { return false };
+    let Some(mut slot) = core.drain.next_to_close() else { return false };
     let (max, end) = (core.limits.sends_per_turn, core.connections.end());
     let mut ended = 0;
     while slot < end && ended < max {

@@ -6,9 +6,15 @@
 //! Serving ─ asked ─► Quiescing ─ all shards quiet, all mail taken ─► Closing ─ no slot left ─► Closed
 //! ```
 //!
-//! Knows no connections: whoever closes them says how far that has come.
+//! A shard ends when all its connections have gone, or at the drain's deadline.
+//!
+//! Knows no connections: whoever closes them says how far that has come. Knows no
+//! clock: the time is an argument.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
+};
 
 /// What the shards of a process tell each other of its drain.
 #[derive(Debug, Default)]
@@ -44,10 +50,16 @@ impl DrainSignal {
     }
 }
 
-/// How far the end of the engine has come on one shard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Drain {
-    #[default]
+/// The end of the engine on one shard: how far it has come, and how long it may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drain {
+    step: Step,
+    /// When it is over whatever is left, by the process's clock; never while serving.
+    deadline_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
     Serving,
     /// Nothing more is taken in; waiting for the other shards to say the same.
     Quiescing,
@@ -57,28 +69,55 @@ pub(crate) enum Drain {
     Closed,
 }
 
+impl Default for Drain {
+    fn default() -> Self {
+        Self { step: Step::Serving, deadline_ms: u64::MAX }
+    }
+}
+
 impl Drain {
     /// Whether a drain has begun.
     pub(crate) fn has_begun(self) -> bool {
-        self != Self::Serving
+        self.step != Step::Serving
+    }
+
+    /// Whether nothing more is taken in, and no connection is being closed yet.
+    pub(crate) fn is_quiescing(self) -> bool {
+        self.step == Step::Quiescing
     }
 
     /// Whether connections are being closed, or have been.
     pub(crate) fn is_closing(self) -> bool {
-        matches!(self, Self::Closing(_) | Self::Closed)
+        matches!(self.step, Step::Closing(_) | Step::Closed)
     }
 
-    /// Whether no client is heard: an open connection's message would still be taken
-    /// for one.
+    /// The first slot whose connection has not been closed, while connections are being
+    /// closed.
+    pub(crate) fn next_to_close(self) -> Option<u32> {
+        match self.step {
+            Step::Closing(slot) => Some(slot),
+            Step::Serving | Step::Quiescing | Step::Closed => None,
+        }
+    }
+
+    /// How long it may still take at `now_ms`.
+    pub(crate) fn time_left(self, now_ms: u64) -> Duration {
+        Duration::from_millis(self.deadline_ms.saturating_sub(now_ms))
+    }
+
+    /// Whether no client is read: a message of an open connection would still be
+    /// handled.
     pub(crate) fn holds_clients(self) -> bool {
-        matches!(self, Self::Quiescing | Self::Closing(_))
+        matches!(self.step, Step::Quiescing | Step::Closing(_))
     }
 
-    /// First step, if a drain is asked for. Returns whether that is now.
-    pub(crate) fn begin(&mut self, signal: &DrainSignal) -> bool {
-        let begins = *self == Self::Serving && signal.is_asked();
+    /// First step, if a drain is asked for: from `now_ms` on it may take `timeout`.
+    /// Returns whether it begins now.
+    pub(crate) fn begin(&mut self, signal: &DrainSignal, now_ms: u64, timeout: Duration) -> bool {
+        let begins = !self.has_begun() && signal.is_asked();
         if begins {
-            *self = Self::Quiescing;
+            let deadline_ms = now_ms.saturating_add(timeout.as_millis() as u64);
+            *self = Self { step: Step::Quiescing, deadline_ms };
         }
         begins
     }
@@ -86,22 +125,22 @@ impl Drain {
     /// Second step.
     pub(crate) fn begin_closing(&mut self) {
         if !self.is_closing() {
-            *self = Self::Closing(0);
+            self.step = Step::Closing(0);
         }
     }
 
     /// Connections below `slot` have been closed; there is none at `end` or above.
     pub(crate) fn closed_below(&mut self, slot: u32, end: u32) {
-        *self = if slot >= end { Self::Closed } else { Self::Closing(slot) };
+        self.step = if slot >= end { Step::Closed } else { Step::Closing(slot) };
     }
 
     /// Whether a turn has something to do for it: a drain is asked for, or every shard
     /// is quiet.
     pub(crate) fn has_step(self, signal: &DrainSignal, all_shards: u64) -> bool {
-        match self {
-            Self::Serving => signal.is_asked(),
-            Self::Quiescing => signal.quiet_shards() == all_shards,
-            Self::Closing(_) | Self::Closed => false,
+        match self.step {
+            Step::Serving => signal.is_asked(),
+            Step::Quiescing => signal.quiet_shards() == all_shards,
+            Step::Closing(_) | Step::Closed => false,
         }
     }
 }
@@ -113,9 +152,10 @@ mod tests {
     #[test]
     fn a_shard_closes_nothing_before_all_are_quiet() {
         let (signal, mut drain) = (DrainSignal::default(), Drain::default());
-        assert!(!drain.begin(&signal) && !drain.holds_clients());
+        let begin = |drain: &mut Drain| drain.begin(&signal, 0, Duration::ZERO);
+        assert!(!begin(&mut drain) && !drain.holds_clients());
         signal.ask();
-        assert!(drain.has_step(&signal, 0b11) && drain.begin(&signal) && !drain.begin(&signal));
+        assert!(drain.has_step(&signal, 0b11) && begin(&mut drain) && !begin(&mut drain));
         assert!(signal.quiesce(0) && !signal.quiesce(0));
         assert!(drain.holds_clients() && !drain.is_closing() && !drain.has_step(&signal, 0b11));
         signal.quiesce(1);
@@ -123,8 +163,20 @@ mod tests {
         drain.begin_closing();
         assert!(drain.is_closing() && drain.holds_clients());
         drain.closed_below(5, 7);
-        assert_eq!(drain, Drain::Closing(5));
+        assert_eq!(drain.next_to_close(), Some(5));
         drain.closed_below(7, 7);
         assert!(drain.is_closing() && !drain.holds_clients());
+    }
+
+    #[test]
+    fn a_drain_may_take_its_time_out_from_when_it_begins() {
+        let (signal, mut drain) = (DrainSignal::default(), Drain::default());
+        assert!(drain.time_left(1000) > Duration::from_secs(1_000_000));
+        signal.ask();
+        drain.begin(&signal, 5000, Duration::from_secs(2));
+        drain.begin(&signal, 6000, Duration::from_secs(2));
+        drain.begin_closing();
+        assert_eq!(drain.time_left(6000), Duration::from_secs(1));
+        assert_eq!(drain.time_left(8000), Duration::ZERO);
     }
 }
