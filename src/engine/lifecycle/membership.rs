@@ -7,7 +7,7 @@ use crate::{
     dialect::Refusal,
     engine::{
         backpressure::backlog,
-        process::directory::Shared,
+        process::shared_room::SharedRoom,
         state::{
             connection::{Membership, State},
             core::Core,
@@ -23,7 +23,7 @@ pub(crate) fn join(
     core: &mut Core,
     id: ConnId,
     target: Target<'_>,
-) -> Result<Arc<Shared>, Refusal<'static>> {
+) -> Result<Arc<SharedRoom>, Refusal<'static>> {
     let slot = id.slot();
     check_name(core, target)?;
     if core.connections[slot].state != State::Open {
@@ -79,7 +79,7 @@ fn enter(core: &mut Core, target: Target<'_>) -> Result<u32, Refusal<'static>> {
 
 fn everyone(core: &mut Core) -> u32 {
     let known = core.rooms.find(Space::Everyone, "");
-    known.unwrap_or_else(|| core.rooms.create(Arc::new(Shared::everyone())))
+    known.unwrap_or_else(|| core.rooms.create(Arc::new(SharedRoom::everyone())))
 }
 
 /// The membership of `slot` in that room, if it has one.
@@ -154,7 +154,7 @@ fn end_membership(core: &mut Core, id: ConnId, membership: Membership, keep_back
     note_change(core, id, false, &shared);
 }
 
-fn note_change(core: &mut Core, id: ConnId, joined: bool, shared: &Shared) {
+fn note_change(core: &mut Core, id: ConnId, joined: bool, shared: &SharedRoom) {
     if shared.space == Space::Room {
         core.changes.note(id, joined, &shared.name);
     }

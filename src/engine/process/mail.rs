@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
-use super::directory::Announced;
+use super::directory::AnnouncedJoin;
 use crate::{
     dialect::Refusal,
     engine::types::{disconnect::Disconnect, info::ConnInfo, stats::Stats},
@@ -36,7 +36,7 @@ pub(crate) type Answer<T> = Box<dyn FnOnce(T) + Send>;
 /// A join, and its announcement to the directory.
 pub(crate) struct JoinRequest {
     pub(crate) id: ConnId,
-    pub(crate) room: Announced,
+    pub(crate) room: AnnouncedJoin,
     pub(crate) answer: Answer<Joined>,
 }
 

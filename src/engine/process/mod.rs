@@ -8,3 +8,4 @@ pub(crate) mod drain;
 pub(crate) mod mail;
 pub(crate) mod pulse;
 pub(crate) mod shared;
+pub(crate) mod shared_room;

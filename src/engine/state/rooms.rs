@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::room_log::{Cursor, RoomLog};
 use crate::engine::{
-    process::{directory::Shared, mail::Origin},
+    process::{mail::Origin, shared_room::SharedRoom},
     types::{audience::Space, limits::Limits},
 };
 
@@ -83,7 +83,7 @@ pub(crate) struct SubscriberGroup {
 /// A room with members on this shard.
 #[derive(Debug)]
 pub(crate) struct Room {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<SharedRoom>,
     /// One for each form in use.
     pub(crate) groups: SmallVec<[u32; 2]>,
     /// Members on this shard.
@@ -159,7 +159,7 @@ impl Rooms {
     }
 
     /// Adds a room that is entered by its first member on this shard.
-    pub(crate) fn create(&mut self, shared: Arc<Shared>) -> u32 {
+    pub(crate) fn create(&mut self, shared: Arc<SharedRoom>) -> u32 {
         let hash = self.hash(shared.space, &shared.name);
         let room = Room { shared, groups: SmallVec::new(), members: 0 };
         let index = self.table.insert(room) as u32;
