@@ -4,13 +4,10 @@
 
 use std::{io, net::TcpStream, os::fd::OwnedFd};
 
-use super::{
-    handle::{Handle, SendError},
-    turn::Shard,
-};
+use super::{error::SendError, handle::Handle, turn::Shard};
 use crate::{
     driver::Driver,
-    engine::{Adopted, Mail, Parcel, ShardEngine},
+    engine::{Adopted, Mail},
 };
 
 /// For a driver that is told when a socket is ready.
@@ -63,35 +60,12 @@ impl Handle {
         let senders = self.senders();
         let mut in_turn =
             (0..senders.len()).map(|number| &senders[first.wrapping_add(number) % senders.len()]);
-        let free = in_turn.find(|address| address.reserve(parcel.origin, parcel.bytes));
+        let free = in_turn.find(|sender| sender.reserve(parcel.origin, parcel.bytes));
         free.ok_or(SendError::Busy)?.send(parcel).map_err(|_| SendError::Ended)
     }
 }
 
 impl<D: Driver> Shard<D> {
-    /// What reached the shard from another thread.
-    pub(super) fn on_mail(&mut self, parcel: Parcel) {
-        if let Some(adopted) = Self::look_at(&mut self.engine, parcel) {
-            self.adopt(adopted);
-        }
-    }
-
-    /// The same while the driver is borrowed: a socket that is to be attached is
-    /// returned.
-    pub(super) fn look_at(engine: &mut ShardEngine, parcel: Parcel) -> Option<Adopted> {
-        let Parcel { mail, origin, bytes } = parcel;
-        match mail {
-            Mail::Adopt(adopted) => {
-                engine.credit(origin, bytes);
-                Some(*adopted)
-            }
-            mail => {
-                engine.on_mail(Parcel { mail, origin, bytes });
-                None
-            }
-        }
-    }
-
     /// Attaches a socket, as one that was just accepted. Dropping it closes it.
     pub(super) fn adopt(&mut self, adopted: Adopted) {
         let Adopted { socket, peer, mut unread } = adopted;

@@ -1,9 +1,14 @@
-//! The one place that reads the clocks.
+//! Where the time of a turn comes from. The one place that reads the machine's clocks.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::turn::Clock;
 use crate::engine::Now;
+
+/// Where the time of a turn comes from.
+pub trait Clock {
+    /// The time now.
+    fn now(&self) -> Now;
+}
 
 /// The clocks of the machine, counted from the engine's start.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,5 @@
-//! Why an engine could not be built, or ended otherwise than by being told to.
-//! Knows neither how it is built nor how it runs.
+//! Why an engine could not be built, ended otherwise than by being told to, or did not
+//! accept what a handle sends. Knows neither how it is built nor how it runs.
 
 use std::{error::Error, fmt, io, net::SocketAddr};
 
@@ -70,6 +70,35 @@ impl Error for RunError {
         }
     }
 }
+
+/// Why something was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// More is on its way to a shard than [`Limits::handle_window_bytes`] allows.
+    /// Nobody got it; it may be sent again when some of that has been taken: see
+    /// [`Handle::ready`].
+    ///
+    /// [`Limits::handle_window_bytes`]: crate::engine::Limits::handle_window_bytes
+    Busy,
+    /// The engine has ended.
+    Ended,
+    /// No connection of this process has that identity. That there is one does
+    /// not mean that it is still open.
+    Unknown,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "a shard has not taken what was sent to it before",
+            Self::Ended => "the engine has ended",
+            Self::Unknown => "no connection of this process has that identity",
+        })
+    }
+}
+
+impl Error for SendError {}
 
 #[cfg(test)]
 mod tests {

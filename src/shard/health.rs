@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{clock::SystemClock, turn::Clock};
+use super::clock::{Clock, SystemClock};
 use crate::engine::{Process, Pulse};
 
 /// A shard that has not turned for so long is unhealthy. A turn takes milliseconds

@@ -6,11 +6,12 @@ use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use super::{
     builder::Builder,
+    clock::Clock,
     error::BuildError,
     handle::Handle,
     mailbox::MailboxSenders,
     parts::Parts,
-    turn::{Clock, Shard, TurnLimits},
+    turn::{Shard, TurnLimits},
 };
 use crate::{
     driver::sim::{Faults, PeerId, SimDriver, SimNet},

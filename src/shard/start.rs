@@ -15,14 +15,14 @@ use tracing::{error, info, warn};
 
 use super::{
     adopt::{blocking, nonblocking},
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     driver_kind::DriverKind,
     error::RunError,
     handle::Handle,
     mailbox::{Mailbox, MailboxSender, MailboxSenders},
     parts::{HttpHandOff, PlainRequest},
     query::mark_as_shard,
-    turn::{Clock, HandOff, Shard, TakeIn, TurnLimits},
+    turn::{HandOff, Shard, TakeIn, TurnLimits},
 };
 use crate::{
     driver::{

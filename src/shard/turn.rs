@@ -12,21 +12,17 @@
 use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use super::{
+    clock::Clock,
     mailbox::{Mailbox, MailboxSenders},
     outbox,
+    standstill::Standstill,
 };
 use crate::{
     batch::{Sending, Slice},
     driver::{Detached, Driver, Event, Gone},
-    engine::{Limits, Now, Outlet, Parcel, Process, ShardEngine, SocketAction},
+    engine::{Limits, Outlet, Parcel, Process, ShardEngine, SocketAction},
     id::ConnId,
 };
-
-/// Where the time of a turn comes from.
-pub trait Clock {
-    /// The time now.
-    fn now(&self) -> Now;
-}
 
 /// What takes sockets whose request is no WebSocket handshake, with the bytes
 /// that were received of it.
@@ -39,12 +35,12 @@ pub(crate) type TakeIn<S> = Box<dyn FnMut(OwnedFd) -> io::Result<S>>;
 pub(crate) struct Shard<D: Driver> {
     pub(crate) engine: ShardEngine,
     pub(crate) driver: D,
-    mailbox: Mailbox,
-    senders: MailboxSenders,
+    pub(super) mailbox: Mailbox,
+    pub(super) senders: MailboxSenders,
     hand_off: Option<HandOff<D::Socket>>,
     pub(super) take_in: Option<TakeIn<D::Socket>>,
     /// Mail that this shard sent itself for its next turn.
-    postponed: Vec<Parcel>,
+    pub(super) postponed: Vec<Parcel>,
     /// Something was left over: the next turn does not sleep.
     left_over: bool,
     /// Says when the engine is to be drained.
@@ -52,36 +48,7 @@ pub(crate) struct Shard<D: Driver> {
     /// The next sleep is no longer than this.
     wake_by: Option<Duration>,
     standstill: Standstill,
-    limits: TurnLimits,
-}
-
-/// Time in which the process did not run: stopped, or paused with its machine. The
-/// engine's clock leaves it out, so that all deadlines move by it.
-#[derive(Debug, Default)]
-struct Standstill {
-    /// The clock at the beginning of the last turn.
-    last_ms: u64,
-    /// How long the present wait may take.
-    asked_ms: Option<u64>,
-    /// All such time so far.
-    lost_ms: u64,
-    /// How much of the last standstill counts as a wait, until that is told.
-    waited: Duration,
-}
-
-impl Standstill {
-    /// The time for the engine when the clock says `now`.
-    fn corrected(&mut self, now: Now) -> Now {
-        let gap = now.since_start_ms.saturating_sub(self.last_ms);
-        self.last_ms = now.since_start_ms;
-        if let Some(asked) = self.asked_ms
-            && gap.saturating_sub(asked) > Limits::STANDSTILL_MS
-        {
-            self.lost_ms += gap - asked;
-            self.waited = Duration::from_millis(asked);
-        }
-        Now { since_start_ms: now.since_start_ms - self.lost_ms, ..now }
-    }
+    pub(super) limits: TurnLimits,
 }
 
 /// What bounds a turn.
@@ -141,9 +108,9 @@ impl<D: Driver> Shard<D> {
         self.sleep()?;
         outbox::open(&self.process);
         let now = self.standstill.corrected(clock.now());
-        self.engine.turns_now(self.standstill.last_ms);
+        self.engine.turns_now(self.standstill.clock_ms());
         self.engine.begin_turn(now);
-        self.engine.spare(std::mem::take(&mut self.standstill.waited));
+        self.engine.spare(self.standstill.take_waited());
         self.quiesce();
         let more_mail = self.take_mail();
         self.driver.hold_data(self.must_hold());
@@ -187,8 +154,8 @@ impl<D: Driver> Shard<D> {
         self.driver.hold_data(self.must_hold());
         let may_sleep = !self.left_over && self.mailbox.going_to_sleep() && !self.has_drain_step();
         let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
-        self.standstill.asked_ms = timeout.map(|timeout| timeout.as_millis() as u64);
-        self.engine.before_wait(self.standstill.last_ms, timeout);
+        self.standstill.before_wait(timeout);
+        self.engine.before_wait(self.standstill.clock_ms(), timeout);
         let result = self.driver.wait(timeout);
         self.mailbox.awake();
         result
@@ -202,26 +169,6 @@ impl<D: Driver> Shard<D> {
     /// Whether no client is heard: the drain is under way.
     fn must_hold(&self) -> bool {
         self.engine.drain().holds_clients()
-    }
-
-    fn take_mail(&mut self) -> bool {
-        // Seen before the mailbox is looked into: then all mail is there.
-        let all_quiet = self.all_are_quiet();
-        for parcel in std::mem::take(&mut self.postponed) {
-            self.on_mail(parcel);
-        }
-        // What comes in meanwhile is the next turn's.
-        let waiting = self.mailbox.len();
-        let max = waiting.min(self.limits.mails);
-        for _ in 0..max {
-            let Some(parcel) = self.mailbox.take() else { break };
-            self.on_mail(parcel);
-            self.after_event();
-        }
-        if self.engine.drain().is_quiescing() && all_quiet && max == waiting {
-            self.engine.begin_drain();
-        }
-        max < waiting
     }
 
     /// Lets connections go on whose hold is over.
@@ -245,7 +192,7 @@ impl<D: Driver> Shard<D> {
     /// accepted or read, so that nothing more is published, and what was published
     /// is mailed. Only when every shard has done that are connections closed.
     fn quiesce(&mut self) {
-        if self.engine.begin_drain_if_asked(self.standstill.last_ms) {
+        if self.engine.begin_drain_if_asked(self.standstill.clock_ms()) {
             self.driver.stop_accepting();
         }
     }
@@ -257,7 +204,7 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    fn all_are_quiet(&self) -> bool {
+    pub(super) fn all_are_quiet(&self) -> bool {
         self.process.drain.quiet_shards() == self.process.all_shards()
     }
 
@@ -276,15 +223,8 @@ impl<D: Driver> Shard<D> {
                 }
                 Event::Data(id, bytes) => {
                     // What was sent here before these bytes were comes first.
-                    let waiting = if self.mailbox.is_empty() { 0 } else { self.mailbox.len() };
-                    for _ in 0..waiting {
-                        let Some(parcel) = self.mailbox.take() else { break };
-                        if parcel.is_for_another_turn() {
-                            self.postponed.push(parcel);
-                        } else {
-                            adopted.extend(Self::look_at(&mut self.engine, parcel));
-                        }
-                    }
+                    let (engine, mailbox) = (&mut self.engine, &self.mailbox);
+                    Self::take_mail_before_data(engine, mailbox, &mut self.postponed, &mut adopted);
                     received += bytes.len();
                     self.engine.on_data(id, bytes);
                 }
@@ -303,7 +243,7 @@ impl<D: Driver> Shard<D> {
 
     /// Socket actions may free the slot that the next connection gets, and a hold is to stop
     /// the next event, so they are carried out before anything else happens.
-    fn after_event(&mut self) {
+    pub(super) fn after_event(&mut self) {
         if self.engine.wants_flush() {
             self.flush();
         } else if self.engine.has_socket_actions() {
@@ -318,26 +258,6 @@ impl<D: Driver> Shard<D> {
         self.send_mail();
         self.carry_out_socket_actions();
         left
-    }
-
-    fn send_mail(&mut self) {
-        self.mailbox.credit_handles(self.engine.take_handle_credit());
-        for (mut shards, parcel) in self.engine.take_outbound() {
-            let Parcel { mail, origin, bytes } = parcel;
-            let mut mail = Some(mail);
-            while shards != 0 {
-                let shard = shards.trailing_zeros() as usize;
-                shards &= shards - 1;
-                let copy = match (&mail, shards) {
-                    (Some(mail), 1..) => mail.for_another(),
-                    _ => mail.take(),
-                };
-                let Some(mail) = copy else { continue };
-                if self.senders.send(shard, Parcel { mail, origin, bytes }).is_err() {
-                    self.engine.on_shard_ended(shard as u8);
-                }
-            }
-        }
     }
 
     fn carry_out_socket_actions(&mut self) {
