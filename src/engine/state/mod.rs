@@ -1,6 +1,6 @@
 //! What one shard keeps, each part with what it can do alone: connections (`arena`,
 //! `connection`), rooms with their members (`rooms`) and logs (`room_log`, `entries`),
-//! what waits for a slow reader (`send_queue`, `frame_queue`, `latest`), who is held
+//! what waits for a slow reader (`send_queue`, `frame_queue`, `segments`, `latest`), who is held
 //! (`hold_queue`), the ways to other shards (`windows`, `outbound`) and timers
 //! (`timers`, `wheel`). `core` has them side by side. Decides nothing.
 
@@ -19,6 +19,7 @@ pub(crate) mod outbound;
 pub(crate) mod refusals;
 pub(crate) mod room_log;
 pub(crate) mod rooms;
+mod segments;
 pub(crate) mod send_queue;
 pub(crate) mod timers;
 pub(crate) mod waiting;

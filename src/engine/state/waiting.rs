@@ -1,6 +1,8 @@
 //! A frame that waits in a connection's own queue, as the queue and the index by
 //! which it is conflated both see it. Knows no bytes.
 
+use super::segments::Place;
+
 /// A frame's place among all frames of its shard: publications have even
 /// numbers, direct sends the odd ones between them.
 pub(crate) type Sequence = u64;
@@ -18,18 +20,11 @@ pub(crate) fn sequence_of_direct(published: u64) -> Sequence {
 /// The place of a group's key among those of one queue.
 pub(crate) type Record = u32;
 
-/// The length of a frame that is all of its segment.
-pub(super) const WHOLE: u32 = u32::MAX;
-
 /// A waiting frame, or a run of direct sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waiting {
     pub(crate) sequence: Sequence,
-    /// The number of the segment that it lies in.
-    pub(super) segment: u32,
-    pub(super) start: u32,
-    /// [`WHOLE`] if it is all of its segment.
-    pub(super) len: u32,
+    pub(super) place: Place,
     pub(super) tag: Tag,
 }
 
