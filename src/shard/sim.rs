@@ -58,7 +58,7 @@ pub struct World {
 pub const EPOCH_MS: u64 = 1_700_000_000_000;
 
 /// Rounds of turns after which a world that does not come to rest is a bug.
-const MOST_ROUNDS: usize = 1_000_000;
+const MAX_ROUNDS: usize = 1_000_000;
 
 impl World {
     /// A world of `shards` shards with the limits and handlers of `builder`
@@ -139,7 +139,7 @@ impl World {
     /// # Panics
     /// If that takes a million rounds: some shard never comes to rest.
     pub fn settle(&mut self) {
-        for _ in 0..MOST_ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             if self.is_quiet() {
                 return;
             }

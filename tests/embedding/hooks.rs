@@ -285,7 +285,7 @@ fn hooks_that_branch_out_are_called_a_bounded_number_of_times_for_each_event() {
     client.hear_type("subscribed");
     client.expect_nothing_more();
     let first = calls.swap(0, Ordering::Relaxed);
-    let most = Limits::HOOKED_MOVES_PER_EVENT + 1;
+    let most = Limits::HOOK_CHANGES_PER_EVENT + 1;
     assert!((1000..=most).contains(&first), "{first} calls for one message");
     assert_eq!(journal.lines(), ["room hooks stopped"]);
     // The next event has its own: here the end of the connection.

@@ -58,7 +58,7 @@ impl Bounds {
 
     /// The way from one shard to another.
     fn window(&self) -> usize {
-        let least = Limits::LEAST_WINDOW_BYTES.min(self.limits.window_bytes);
+        let least = Limits::MIN_WINDOW_BYTES.min(self.limits.window_bytes);
         (self.limits.window_bytes / (self.shards - 1).max(1)).max(least)
     }
 }

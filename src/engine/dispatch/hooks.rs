@@ -43,8 +43,8 @@ pub enum Fault<'a> {
         message: &'a str,
     },
     /// Join and leave hooks joined and left in answer to each other further than
-    /// [`Limits::HOOKED_MOVES_PER_EVENT`](crate::Limits::HOOKED_MOVES_PER_EVENT)
-    /// or [`Limits::HOOKED_MOVES_DEEP`](crate::Limits::HOOKED_MOVES_DEEP):
+    /// [`Limits::HOOK_CHANGES_PER_EVENT`](crate::Limits::HOOK_CHANGES_PER_EVENT)
+    /// or [`Limits::HOOK_CHANGES_DEPTH`](crate::Limits::HOOK_CHANGES_DEPTH):
     /// what they did was done, but they were told no more of it. Told once for each
     /// event.
     RoomHooksStopped,

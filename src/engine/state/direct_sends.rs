@@ -10,7 +10,7 @@ use super::connection::{Connection, NONE};
 const KEPT_BYTES: usize = 1024 * 1024;
 
 /// One that has less room is not used again.
-const LEAST_BYTES: usize = 4096;
+const MIN_BYTES: usize = 4096;
 
 /// What a new one has room for.
 const NEW_BYTES: usize = 16 * 1024;
@@ -113,11 +113,11 @@ impl DirectSends {
         }
         self.runs.clear();
         drop(bytes);
-        if !self.bytes.try_reclaim(LEAST_BYTES) {
+        if !self.bytes.try_reclaim(MIN_BYTES) {
             // The driver still has it: until it has sent that, the other one serves.
             std::mem::swap(&mut self.bytes, &mut self.spare);
         }
-        if !self.bytes.try_reclaim(LEAST_BYTES) || self.bytes.capacity() > KEPT_BYTES {
+        if !self.bytes.try_reclaim(MIN_BYTES) || self.bytes.capacity() > KEPT_BYTES {
             self.bytes = BytesMut::with_capacity(NEW_BYTES);
         }
     }

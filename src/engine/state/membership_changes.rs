@@ -42,8 +42,8 @@ impl MembershipChanges {
             return;
         }
         if self.depth > 0 {
-            if self.depth > Limits::HOOKED_MOVES_DEEP
-                || self.by_hooks >= Limits::HOOKED_MOVES_PER_EVENT
+            if self.depth > Limits::HOOK_CHANGES_DEPTH
+                || self.by_hooks >= Limits::HOOK_CHANGES_PER_EVENT
             {
                 self.untold.get_or_insert(id);
                 return;

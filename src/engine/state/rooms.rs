@@ -276,7 +276,7 @@ impl Rooms {
         };
         self.waiting += self.groups[index as usize].log.cost_between(before, end);
         let left = limits.shard_share_bytes.saturating_sub(self.waiting) / 4;
-        let share = limits.room_share().min(left.max(Limits::LEAST_ROOM_SHARE_BYTES));
+        let share = limits.room_share().min(left.max(Limits::MIN_ROOM_SHARE_BYTES));
         let group = &mut self.groups[index as usize];
         if !group.is_congested && group.waiting() > share {
             group.is_congested = true;

@@ -42,12 +42,12 @@ pub struct Limits {
     pub room_share_bytes: usize,
     /// Bytes that may wait for members in all rooms of a shard together before the
     /// share of each room shrinks to a quarter of what is left, and at the least to
-    /// [`Limits::LEAST_ROOM_SHARE_BYTES`]. Default 4 MiB: one publisher in a hundred
+    /// [`Limits::MIN_ROOM_SHARE_BYTES`]. Default 4 MiB: one publisher in a hundred
     /// rooms must not keep more waiting than sixteen in one room each.
     pub shard_share_bytes: usize,
     /// Bytes on their way to one shard from all others, counted until the receiving
     /// shard's members have taken them: each other shard has an equal part of it, and
-    /// of at least [`Limits::LEAST_WINDOW_BYTES`]. One connection may use an eighth of
+    /// of at least [`Limits::MIN_WINDOW_BYTES`]. One connection may use an eighth of
     /// what is free. Default 4 MiB: a millisecond of what one core copies.
     pub window_bytes: usize,
     /// Bytes of publications on the way from all handles to one shard, counted in the
@@ -177,12 +177,12 @@ impl Limits {
     /// message, a mail, an upgrade, an end. 4,096: about a millisecond, and more
     /// than hooks that come to an end of their own make. What the event itself
     /// brings about, such as leaving all rooms at its end, is not counted.
-    pub const HOOKED_MOVES_PER_EVENT: usize = 4096;
+    pub const HOOK_CHANGES_PER_EVENT: usize = 4096;
 
     /// How many room hooks deep, each called for what the one before did, a join or
     /// leave may be for room hooks to be told of it. 16: those that call each other
     /// for ever come to an end, those that have a purpose need two or three.
-    pub const HOOKED_MOVES_DEEP: u8 = 16;
+    pub const HOOK_CHANGES_DEPTH: u8 = 16;
 
     /// Connections that a shard describes in one turn for one query. 1,024: about
     /// a millisecond, at one microsecond for each; the next turn goes on.
@@ -198,10 +198,10 @@ impl Limits {
     pub const MIN_HEAD_BYTES: usize = 256;
 
     /// The least window from one shard to another, in bytes: 256 KiB, one flush.
-    pub const LEAST_WINDOW_BYTES: usize = 256 * 1024;
+    pub const MIN_WINDOW_BYTES: usize = 256 * 1024;
 
     /// The least share of a room, in bytes; see [`Limits::shard_share_bytes`].
-    pub const LEAST_ROOM_SHARE_BYTES: usize = 16 * 1024;
+    pub const MIN_ROOM_SHARE_BYTES: usize = 16 * 1024;
 
     /// For so long, in milliseconds, a member that falls behind slows down whoever
     /// publishes into its rooms, if a quarter of the members are behind or half of its
@@ -222,7 +222,7 @@ impl Limits {
     /// Bytes on the way from one shard to another, if there are so many shards.
     pub(crate) fn window_of(&self, shards: usize) -> usize {
         let part = self.window_bytes / shards.saturating_sub(1).max(1);
-        part.max(Self::LEAST_WINDOW_BYTES.min(self.window_bytes))
+        part.max(Self::MIN_WINDOW_BYTES.min(self.window_bytes))
     }
 
     /// How many messages one connection may have looked at in a turn, and as how many
