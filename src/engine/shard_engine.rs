@@ -50,7 +50,7 @@ pub struct ShardEngine {
 impl ShardEngine {
     pub(crate) fn new(shard: u8, process: Arc<Process>, app: Arc<App>, now: Now) -> Self {
         let mut core = Core::new(shard, process, now);
-        core.changes.are_watched = !app.join.is_empty() || !app.leave.is_empty();
+        core.changes.are_reported = !app.join.is_empty() || !app.leave.is_empty();
         Self { core, app }
     }
 
@@ -123,7 +123,7 @@ impl ShardEngine {
     }
 
     /// Whether as many messages were looked at as a turn may take in, or half of that.
-    pub fn has_heard_enough(&self, half: bool) -> bool {
+    pub fn has_reached_message_limit(&self, half: bool) -> bool {
         self.core.turn.messages >= self.core.limits.messages_per_turn >> u32::from(half)
     }
 

@@ -38,8 +38,8 @@ struct Inner {
 /// others.
 ///
 /// What one thread does through handles of one engine happens in that order on
-/// every shard that it concerns: a connection that was made a member hears what is
-/// published next, and one that is sent away still hears what was published before.
+/// every shard that it concerns: a connection that was made a member gets what is
+/// published next, and one that is removed still gets what was published before.
 /// [`SendError::Busy`] takes nothing out of that order but the call that got it.
 #[derive(Clone)]
 pub struct Handle(Arc<Inner>);

@@ -166,7 +166,7 @@ impl<D: Driver> Shard<D> {
         self.engine.drain().has_step(&self.process.drain, self.process.all_shards())
     }
 
-    /// Whether no client is heard: the drain is under way.
+    /// Whether no client is read: the drain is under way.
     fn must_hold(&self) -> bool {
         self.engine.drain().holds_clients()
     }
@@ -182,7 +182,9 @@ impl<D: Driver> Shard<D> {
             self.after_event();
             bytes += more;
             // The other half is for the sockets.
-            if bytes >= self.limits.received_bytes / 2 || self.engine.has_heard_enough(true) {
+            if bytes >= self.limits.received_bytes / 2
+                || self.engine.has_reached_message_limit(true)
+            {
                 break;
             }
         }
@@ -234,7 +236,9 @@ impl<D: Driver> Shard<D> {
             }
             self.after_event();
             adopted.drain(..).for_each(|adopted| self.adopt(adopted));
-            if received >= self.limits.received_bytes || self.engine.has_heard_enough(false) {
+            if received >= self.limits.received_bytes
+                || self.engine.has_reached_message_limit(false)
+            {
                 break;
             }
         }

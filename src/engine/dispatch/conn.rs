@@ -92,7 +92,7 @@ impl<'a> Conn<'a> {
     /// # Errors
     /// If the name is empty or longer than [`Limits::name_bytes`](crate::Limits::name_bytes).
     pub fn set_user(&mut self, user: &str) -> HandlerResult {
-        incoming_mail::hear_handles(self.core);
+        incoming_mail::apply_handle_mail(self.core);
         membership::set_user(self.core, self.id, user).map_err(HandlerError::Refused)
     }
 
@@ -121,20 +121,20 @@ impl<'a> Conn<'a> {
     /// If the name is empty or too long, the room is full, or the connection is
     /// in as many rooms as it may be in.
     pub fn join(&mut self, room: &str) -> HandlerResult {
-        incoming_mail::hear_handles(self.core);
+        incoming_mail::apply_handle_mail(self.core);
         let joined = membership::join(self.core, self.id, Target::Room(room));
         joined.map(drop).map_err(HandlerError::Refused)
     }
 
     /// Ends its membership in `room`. Returns whether there was one.
     pub fn leave(&mut self, room: &str) -> bool {
-        incoming_mail::hear_handles(self.core);
+        incoming_mail::apply_handle_mail(self.core);
         membership::leave(self.core, self.id, Target::Room(room))
     }
 
     /// Ends its membership in every room.
     pub fn leave_all(&mut self) {
-        incoming_mail::hear_handles(self.core);
+        incoming_mail::apply_handle_mail(self.core);
         for room in self.rooms() {
             membership::leave(self.core, self.id, Target::Room(&room));
         }
@@ -158,7 +158,7 @@ impl<'a> Conn<'a> {
 
     /// Sends it an event.
     pub fn emit<'d>(&mut self, event: &str, data: impl Into<Option<Payload<'d>>>) {
-        incoming_mail::hear_handles(self.core);
+        incoming_mail::apply_handle_mail(self.core);
         let data = data.into();
         let message = Event::Message { event, room: None, data, from: None, user: None };
         self.core.tell(self.slot(), &message);
@@ -176,13 +176,13 @@ impl<'a> Conn<'a> {
 
     #[inline]
     fn send_whole(&mut self, opcode: Opcode, payload: &[u8]) {
-        incoming_mail::hear_handles(self.core);
+        incoming_mail::apply_handle_mail(self.core);
         self.core.send_whole(self.slot(), opcode, payload);
     }
 
     /// Tells it that a request was refused, in its dialect's form of an error.
     pub fn refuse(&mut self, error: &HandlerError) {
-        incoming_mail::hear_handles(self.core);
+        incoming_mail::apply_handle_mail(self.core);
         self.core.tell(self.slot(), &Event::Refused(error.refusal()));
     }
 
@@ -203,7 +203,7 @@ impl<'a> Conn<'a> {
 
     /// Sends an event to one other connection, if it still exists.
     pub fn send_to<'d>(&mut self, to: ConnId, event: &str, data: impl Into<Option<Payload<'d>>>) {
-        incoming_mail::hear_handles(self.core);
+        incoming_mail::apply_handle_mail(self.core);
         let data = data.into();
         if to.shard() == self.core.shard {
             if self.core.find(to).is_some_and(|connection| connection.state == State::Open) {
@@ -219,9 +219,9 @@ impl<'a> Conn<'a> {
 
     /// Closes it, after all that is sent to it by the present handler, with a code
     /// and a reason (RFC 6455 section 7.4). No further message of its peer is
-    /// heard.
+    /// handled.
     pub fn close(&mut self, code: u16, reason: &str) {
-        incoming_mail::hear_handles(self.core);
+        incoming_mail::apply_handle_mail(self.core);
         let reason = reason.to_owned().into();
         closing::disconnect(self.core, self.id, Disconnect::Requested { code, reason });
     }
@@ -259,7 +259,7 @@ impl<'c> To<'c> {
     /// Sends `event` with `data`. The receivers are told who sent it.
     pub fn emit<'d>(self, event: &str, data: impl Into<Option<Payload<'d>>>) {
         let Self { core, from, target, except, key } = self;
-        incoming_mail::hear_handles(core);
+        incoming_mail::apply_handle_mail(core);
         let user = core.lend_user(from);
         let message = Outgoing {
             event,

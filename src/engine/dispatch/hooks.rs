@@ -155,7 +155,7 @@ pub(crate) fn run_pending(core: &mut Core, app: &App) {
         // the end of the connection is.
         if let Some(change) = core.changes.begin_next() {
             run_room_hooks(core, app, change.id, change.joined, &change.room);
-            core.changes.heard();
+            core.changes.end_current();
             continue;
         }
         if let Some(id) = core.changes.end_event() {

@@ -74,17 +74,17 @@ fn on_join_request(core: &mut Core, request: JoinRequest) {
     answer(joined);
 }
 
-/// Comes before whatever a handler does through its connection: what it did
-/// through a handle before is done first.
+/// Does what a handler of this shard has sent through handles. Comes before whatever
+/// it does through its connection, so that both keep the order of its calls.
 #[inline]
-pub(crate) fn hear_handles(core: &mut Core) {
+pub(crate) fn apply_handle_mail(core: &mut Core) {
     if core.outbound.handles_have_sent() {
-        do_what_handles_sent(core);
+        apply_handle_mail_now(core);
     }
 }
 
 #[cold]
-fn do_what_handles_sent(core: &mut Core) {
+fn apply_handle_mail_now(core: &mut Core) {
     let mine = 1 << core.shard;
     for (shards, parcel) in core.outbound.take_from_handles() {
         // A query is answered between events, not within one.

@@ -65,7 +65,7 @@ fn take_messages(core: &mut Core, app: &App, id: ConnId, mut input: &mut [u8]) -
         message_bytes: core.limits.message_bytes,
         frames_per_message: core.limits.frames_per_message,
     };
-    let before = core.turn.heard.replace(id);
+    let before = core.turn.receiving.replace(id);
     let max_direct = holds::room_for_answers(core, id);
     let max_messages = core.turn.messages + core.limits.messages_at_once();
     let left = loop {
@@ -108,7 +108,7 @@ fn take_messages(core: &mut Core, app: &App, id: ConnId, mut input: &mut [u8]) -
             holds::hold(core, id, Cause::Turn);
         }
     };
-    core.turn.heard = before;
+    core.turn.receiving = before;
     left
 }
 
@@ -129,9 +129,9 @@ pub(crate) fn resume_next(core: &mut Core, app: &App) -> Option<usize> {
         && connection.state == State::Open
     {
         let dialect = connection.dialect;
-        let before = core.turn.heard.replace(id);
+        let before = core.turn.receiving.replace(id);
         commands::on_message(core, app, (id, dialect), message.incoming());
-        core.turn.heard = before;
+        core.turn.receiving = before;
     }
     let left = take_messages(core, app, id, &mut input[at..]);
     let at_now = input.len() - left;

@@ -26,7 +26,7 @@ pub(crate) fn on_accepted(core: &mut Core, peer: SocketAddr) -> Option<ConnId> {
     if admitted != Admit::Yes {
         core.stats.connections_refused += 1;
     }
-    if admitted == Admit::Drop || (admitted == Admit::Refuse && !core.refusals.are_told()) {
+    if admitted == Admit::Drop || (admitted == Admit::Refuse && !core.refusals.are_admitted()) {
         return None;
     }
     let Some(id) = insert(core, peer, admitted) else {

@@ -1,8 +1,8 @@
 //! How connections end: the close handshake of RFC 6455 section 7 with a
 //! deadline, and the cases in which there is nobody left to shake hands with.
 //!
-//! An end has two steps. `disconnect` notes the reason and stops the connection
-//! from being heard; `begin_close`, after the disconnect hook has run, takes it out
+//! An end has two steps. `disconnect` notes the reason and stops the handling
+//! of its messages; `begin_close`, after the disconnect hook has run, takes it out
 //! of its rooms and queues the Close frame.
 
 use super::membership;

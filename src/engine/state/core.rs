@@ -68,7 +68,7 @@ pub(crate) struct Turn {
     /// Messages and control frames that were looked at.
     pub(crate) messages: usize,
     /// The connection whose input is being looked at.
-    pub(crate) heard: Option<ConnId>,
+    pub(crate) receiving: Option<ConnId>,
 }
 
 /// What flushes go by.
@@ -197,7 +197,7 @@ impl Core {
     /// Appends bytes that `write` makes to what `slot` is sent in this turn.
     #[inline]
     pub(crate) fn write_direct(&mut self, slot: u32, write: impl FnOnce(&mut BytesMut)) {
-        let own = self.turn.heard.is_some_and(|heard| heard.slot() == slot);
+        let own = self.turn.receiving.is_some_and(|id| id.slot() == slot);
         let connection = &mut self.connections[slot];
         self.direct.write((connection, slot), self.flush.publications, own, write);
     }
@@ -220,7 +220,7 @@ impl Core {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "on the path of every message; measured")]
     pub(crate) fn send_whole(&mut self, slot: u32, opcode: Opcode, payload: &[u8]) {
-        let own = self.turn.heard.is_some_and(|heard| heard.slot() == slot);
+        let own = self.turn.receiving.is_some_and(|id| id.slot() == slot);
         let connection = &mut self.connections[slot];
         if connection.flags.close_queued {
             return;

@@ -1,6 +1,6 @@
-//! Joins and leaves that the embedding program's hooks have not heard of. Hooks that
+//! Joins and leaves that have not been reported to the embedding program's hooks. Hooks that
 //! join and leave in answer to joins and leaves could go on for ever, or branch out:
-//! neither their depth nor their number is theirs to choose.
+//! so both the depth and the number are bounded. Knows no hooks.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -16,18 +16,18 @@ pub(crate) struct MembershipChange {
     depth: u8,
 }
 
-/// Those that hooks are to hear of, the oldest first.
+/// Those that are to be reported to hooks, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct MembershipChanges {
-    /// Whether there are hooks that want to hear of any.
-    pub(crate) are_watched: bool,
+    /// Whether there are hooks to report to.
+    pub(crate) are_reported: bool,
     changes: VecDeque<MembershipChange>,
-    /// How many hooks' doing the changes are that happen now.
+    /// How many hooks, each called for a change by the one before, led to what changes now.
     depth: u8,
-    /// Changes by hooks that hooks hear of, since the present event began.
+    /// Changes by hooks that were noted since the present event began.
     by_hooks: usize,
-    /// The first connection of the event whose change no hook heard of.
-    untold: Option<ConnId>,
+    /// The first connection of the event with a change that is not reported.
+    first_unreported: Option<ConnId>,
 }
 
 impl MembershipChanges {
@@ -38,14 +38,14 @@ impl MembershipChanges {
 
     /// `id` joined or left `room`.
     pub(crate) fn note(&mut self, id: ConnId, joined: bool, room: &Arc<str>) {
-        if !self.are_watched {
+        if !self.are_reported {
             return;
         }
         if self.depth > 0 {
             if self.depth > Limits::HOOK_CHANGES_DEPTH
                 || self.by_hooks >= Limits::HOOK_CHANGES_PER_EVENT
             {
-                self.untold.get_or_insert(id);
+                self.first_unreported.get_or_insert(id);
                 return;
             }
             self.by_hooks += 1;
@@ -54,23 +54,23 @@ impl MembershipChanges {
         self.changes.push_back(MembershipChange { id, joined, room, depth });
     }
 
-    /// The next that hooks are to hear of: what happens until
-    /// [`MembershipChanges::heard`] is their doing.
+    /// The next to be reported: what changes until
+    /// [`MembershipChanges::end_current`] is due to hooks.
     pub(crate) fn begin_next(&mut self) -> Option<MembershipChange> {
         let change = self.changes.pop_front()?;
         self.depth = change.depth + 1;
         Some(change)
     }
 
-    /// All hooks have heard of it.
-    pub(crate) fn heard(&mut self) {
+    /// It has been reported to all hooks.
+    pub(crate) fn end_current(&mut self) {
         self.depth = 0;
     }
 
-    /// The event that led to all changes is over. Returns the first connection of which
-    /// hooks were told no more.
+    /// The event that led to all changes is over. Returns the first connection with
+    /// a change that was not reported.
     pub(crate) fn end_event(&mut self) -> Option<ConnId> {
         self.by_hooks = 0;
-        self.untold.take()
+        self.first_unreported.take()
     }
 }

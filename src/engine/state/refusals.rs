@@ -26,8 +26,8 @@ impl Refusals {
         Self { max: max_of_process.div_ceil(shards.max(1)), ids: VecDeque::new() }
     }
 
-    /// Whether any are taken in.
-    pub(crate) fn are_told(&self) -> bool {
+    /// Whether any are taken in, to be told.
+    pub(crate) fn are_admitted(&self) -> bool {
         self.max > 0
     }
 
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn every_shard_has_a_place_to_tell_unless_nobody_is_told() {
-        assert!(Refusals::new(1, 64).are_told());
-        assert!(!Refusals::new(0, 64).are_told());
+        assert!(Refusals::new(1, 64).are_admitted());
+        assert!(!Refusals::new(0, 64).are_admitted());
     }
 }
