@@ -78,11 +78,11 @@ impl ShardEngine {
         self.core.turn.messages = 0;
     }
 
-    /// The process stood still for at least so long of the time since the last turn,
-    /// which counts as time: whatever ends a connection moves by it all the same.
-    pub(crate) fn spare(&mut self, time: Duration) {
+    /// The process stood still while the shard waited, and `time` of that counts as time
+    /// waited: no connection is ended for it before as much has passed again.
+    pub(crate) fn extend_grace(&mut self, time: Duration) {
         if !time.is_zero() {
-            self.core.timers.spare(self.core.now.tick_after(time));
+            self.core.timers.extend_grace(self.core.now.tick_after(time));
         }
     }
 

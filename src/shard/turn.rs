@@ -110,7 +110,7 @@ impl<D: Driver> Shard<D> {
         let now = self.standstill.corrected(clock.now());
         self.engine.turns_now(self.standstill.clock_ms());
         self.engine.begin_turn(now);
-        self.engine.spare(self.standstill.take_waited());
+        self.engine.extend_grace(self.standstill.take_waited());
         self.quiesce();
         let more_mail = self.take_mail();
         self.driver.hold_data(self.must_hold());

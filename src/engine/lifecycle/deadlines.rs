@@ -40,7 +40,7 @@ pub(crate) fn on_timer(core: &mut Core, id: ConnId, tick: Tick) {
     let connection = &core.connections[id.slot()];
     let next = match connection.state {
         State::Handshake => {
-            let deadline = core.timers.moved(connection.deadline);
+            let deadline = core.timers.extended(connection.deadline);
             if reached(deadline, now) {
                 on_handshake_timeout(core, id);
                 return;
@@ -50,7 +50,7 @@ pub(crate) fn on_timer(core: &mut Core, id: ConnId, tick: Tick) {
         State::Open => heartbeat(core, id),
         State::Closing | State::Lingering | State::Finished => {
             let awaited = connection.flags.awaited;
-            let deadline = core.timers.moved(connection.deadline);
+            let deadline = core.timers.extended(connection.deadline);
             if awaited && reached(deadline, now) {
                 closing::disconnect(core, id, Disconnect::Lost);
                 return;
@@ -122,10 +122,10 @@ fn dead_at(core: &Core, slot: u32) -> Tick {
     let (ping, pong) = (ticks(core.limits.ping_interval), ticks(core.limits.pong_timeout));
     let silent = connection.last_received.wrapping_add(pong);
     if ping == 0 {
-        return core.timers.moved(silent);
+        return core.timers.extended(silent);
     }
     let unanswered = connection.deadline.wrapping_add(pong.wrapping_sub(ping));
-    core.timers.moved(if reached(silent, unanswered) { unanswered } else { silent })
+    core.timers.extended(if reached(silent, unanswered) { unanswered } else { silent })
 }
 
 /// Asks the driver about connections that seem to stand still: one whose kernel
@@ -151,12 +151,12 @@ pub(crate) fn judge_suspects(core: &mut Core, outlet: &mut impl Outlet) {
 fn judge_progress(core: &mut Core, id: ConnId, unsent: usize) {
     let now = core.now.tick();
     let timeout = ticks(core.limits.write_timeout);
-    let is_spared = core.timers.is_sparing(now);
+    let in_grace = core.timers.in_grace(now);
     let connection = &mut core.connections[id.slot()];
     let is_open = connection.state == State::Open;
     let Some(send_queue) = &mut connection.send_queue else { return };
     let before = std::mem::replace(&mut send_queue.unsent, unsent);
-    if unsent < before || is_spared {
+    if unsent < before || in_grace {
         send_queue.since = now;
     } else if reached(send_queue.since.wrapping_add(timeout), now) {
         core.stats.slow_disconnects += u64::from(is_open);

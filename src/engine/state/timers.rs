@@ -11,38 +11,38 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Timers {
     pub(crate) wheel: Wheel,
-    /// No connection is ended before that for having taken too long: the process
-    /// stood still.
-    spared_until: Tick,
+    /// The end of the grace period after a standstill of the process: no connection is
+    /// ended before that for having taken too long.
+    grace_until: Tick,
 }
 
 impl Timers {
     pub(crate) fn new(now: Tick) -> Self {
-        Self { wheel: Wheel::new(now), spared_until: now }
+        Self { wheel: Wheel::new(now), grace_until: now }
     }
 
     /// A turn begins.
     pub(crate) fn begin_turn(&mut self, now: Tick) {
         self.wheel.catch_up(now);
         // Ticks wrap: one that is long past must not come to lie in the future.
-        if reached(self.spared_until, now) {
-            self.spared_until = now;
+        if reached(self.grace_until, now) {
+            self.grace_until = now;
         }
     }
 
     /// No connection is ended before `until` for having taken too long.
-    pub(crate) fn spare(&mut self, until: Tick) {
-        self.spared_until = until;
+    pub(crate) fn extend_grace(&mut self, until: Tick) {
+        self.grace_until = until;
     }
 
-    /// Whether connections are spared at `now`.
-    pub(crate) fn is_sparing(&self, now: Tick) -> bool {
-        !reached(self.spared_until, now)
+    /// Whether deadlines are extended at `now`.
+    pub(crate) fn in_grace(&self, now: Tick) -> bool {
+        !reached(self.grace_until, now)
     }
 
     /// A deadline, as far as it moves because the process stood still.
-    pub(crate) fn moved(&self, deadline: Tick) -> Tick {
-        if reached(deadline, self.spared_until) { self.spared_until } else { deadline }
+    pub(crate) fn extended(&self, deadline: Tick) -> Tick {
+        if reached(deadline, self.grace_until) { self.grace_until } else { deadline }
     }
 
     /// Sets the connection's timer to `at`, or to the wheel's horizon if that is
