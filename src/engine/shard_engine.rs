@@ -189,10 +189,10 @@ impl ShardEngine {
         // Before it is seen outside that there are so many.
         self.core.pulse().set_connections(self.core.stats.connections);
         let left = flush::flush(&mut self.core, outlet);
-        for id in std::mem::take(&mut self.core.endings.overdue) {
+        for id in std::mem::take(&mut self.core.endings.over_budget) {
             closing::disconnect(&mut self.core, id, Disconnect::Slow);
         }
-        deadlines::judge_suspects(&mut self.core, outlet);
+        deadlines::check_timeouts(&mut self.core, outlet);
         self.run_pending();
         left || !self.core.direct.is_empty()
     }

@@ -99,8 +99,8 @@ pub(crate) fn check_budget(core: &mut Core, slot: u32, passed: Option<Membership
         return;
     }
     if policy == SlowPolicy::Close {
-        if !std::mem::replace(&mut send_queue.overdue, true) {
-            core.endings.overdue.push(core.connections.id_of(slot));
+        if !std::mem::replace(&mut send_queue.is_over_budget, true) {
+            core.endings.over_budget.push(core.connections.id_of(slot));
         }
         return;
     }

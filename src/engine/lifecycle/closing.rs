@@ -38,7 +38,7 @@ pub(crate) fn disconnect(core: &mut Core, id: ConnId, reason: Disconnect) {
         }
         _ if lost => {
             connection.state = State::Finished;
-            core.endings.dead.push(id);
+            core.endings.to_reap.push(id);
         }
         State::Handshake => finish(core, id),
         State::Closing | State::Lingering | State::Finished => {}
@@ -63,7 +63,7 @@ pub(crate) fn begin_close(core: &mut Core, id: ConnId) {
         return;
     }
     if reason == Disconnect::Lost {
-        core.endings.dead.push(id);
+        core.endings.to_reap.push(id);
         return;
     }
     if reason == Disconnect::Slow {
@@ -133,7 +133,7 @@ pub(crate) fn on_eof(core: &mut Core, id: ConnId) {
             connection.flags.half_open = true;
             disconnect(core, id, Disconnect::Lost);
         }
-        State::Handshake => core.endings.dead.push(id),
+        State::Handshake => core.endings.to_reap.push(id),
         State::Closing | State::Lingering | State::Finished => {
             connection.state = State::Finished;
             core.mark_ready(id.slot());
@@ -143,7 +143,7 @@ pub(crate) fn on_eof(core: &mut Core, id: ConnId) {
 
 /// Removes connections that nothing can be sent to.
 pub(crate) fn reap(core: &mut Core) {
-    while let Some(id) = core.endings.dead.pop() {
+    while let Some(id) = core.endings.to_reap.pop() {
         remove(core, id);
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn on_timer(core: &mut Core, id: ConnId, tick: Tick) {
     }
     connection.flags.timed = false;
     if connection.is_blocked() {
-        core.endings.suspects.push(id);
+        core.endings.timed_out.push(id);
     }
     let connection = &core.connections[id.slot()];
     let next = match connection.state {
@@ -77,8 +77,8 @@ fn reschedule(core: &mut Core, id: ConnId, next: Option<Tick>) {
     }
 }
 
-/// Pings a quiet connection, or suspects it to be dead. Returns when to look
-/// again.
+/// Pings a quiet connection, or has the flush check whether it timed out. Returns when
+/// to check again.
 fn heartbeat(core: &mut Core, id: ConnId) -> Option<Tick> {
     let now = core.now.tick();
     let (ping, pong) = (core.limits.ping_interval, core.limits.pong_timeout);
@@ -104,20 +104,20 @@ fn heartbeat(core: &mut Core, id: ConnId) -> Option<Tick> {
     if pong.is_zero() {
         return Some(now.wrapping_add(ticks(ping)));
     }
-    let dead = dead_at(core, slot);
-    if reached(dead, now) {
-        core.endings.suspects.push(id);
+    let deadline = pong_deadline(core, slot);
+    if reached(deadline, now) {
+        core.endings.timed_out.push(id);
         return Some(now.wrapping_add(ticks(LOOK_AGAIN)));
     }
     // An answer may make the next ping due long before.
     let next_ping = now.wrapping_add(ticks(ping));
-    let is_sooner = !ping.is_zero() && reached(next_ping, dead);
-    Some(if is_sooner { next_ping } else { dead })
+    let is_sooner = !ping.is_zero() && reached(next_ping, deadline);
+    Some(if is_sooner { next_ping } else { deadline })
 }
 
 /// When the silence of `slot` is too long: nothing has come for the pong time-out,
 /// and our ping has been out for the time that it leaves for an answer.
-fn dead_at(core: &Core, slot: u32) -> Tick {
+fn pong_deadline(core: &Core, slot: u32) -> Tick {
     let connection = &core.connections[slot];
     let (ping, pong) = (ticks(core.limits.ping_interval), ticks(core.limits.pong_timeout));
     let silent = connection.last_received.wrapping_add(pong);
@@ -128,19 +128,18 @@ fn dead_at(core: &Core, slot: u32) -> Tick {
     core.timers.extended(if reached(silent, unanswered) { unanswered } else { silent })
 }
 
-/// Asks the driver about connections that seem to stand still: one whose kernel
-/// took nothing for the write time-out is lost; one that is silent is dead only if
-/// its socket holds nothing unread. Comes in a flush: those that are dead are
-/// noted.
-pub(crate) fn judge_suspects(core: &mut Core, outlet: &mut impl Outlet) {
-    for id in std::mem::take(&mut core.endings.suspects) {
+/// Asks the driver about connections that have timed out as far as the engine knows:
+/// one whose kernel took nothing for the write time-out is lost; one that is silent is
+/// closed only if its socket holds nothing unread.
+pub(crate) fn check_timeouts(core: &mut Core, outlet: &mut impl Outlet) {
+    for id in std::mem::take(&mut core.endings.timed_out) {
         let now = core.now.tick();
         let Some(connection) = core.find(id) else { continue };
         if connection.is_blocked() {
-            judge_progress(core, id, outlet.unsent_bytes(id));
+            check_write_timeout(core, id, outlet.unsent_bytes(id));
         } else if connection.state == State::Open
             && !connection.flags.held
-            && reached(dead_at(core, id.slot()), now)
+            && reached(pong_deadline(core, id.slot()), now)
             && !outlet.has_unread(id)
         {
             closing::disconnect(core, id, Disconnect::NoPong);
@@ -148,7 +147,7 @@ pub(crate) fn judge_suspects(core: &mut Core, outlet: &mut impl Outlet) {
     }
 }
 
-fn judge_progress(core: &mut Core, id: ConnId, unsent: usize) {
+fn check_write_timeout(core: &mut Core, id: ConnId, unsent: usize) {
     let now = core.now.tick();
     let timeout = ticks(core.limits.write_timeout);
     let in_grace = core.timers.in_grace(now);

@@ -92,12 +92,12 @@ pub(crate) struct Endings {
     /// They are open no more, and their hook must be called.
     pub(crate) pending_disconnects: Vec<ConnId>,
     /// To be removed: nothing can be sent to them.
-    pub(crate) dead: Vec<ConnId>,
+    pub(crate) to_reap: Vec<ConnId>,
     /// The last flush found them too slow.
-    pub(crate) overdue: Vec<ConnId>,
+    pub(crate) over_budget: Vec<ConnId>,
     /// They made no progress or were silent for too long, as far as the engine knows:
-    /// the flush asks the driver.
-    pub(crate) suspects: Vec<ConnId>,
+    /// the flush asks the driver whether that is so.
+    pub(crate) timed_out: Vec<ConnId>,
 }
 
 impl Core {
@@ -180,7 +180,7 @@ impl Core {
     pub(crate) fn has_due(&self) -> bool {
         !self.changes.is_empty()
             || !self.endings.pending_disconnects.is_empty()
-            || !self.endings.dead.is_empty()
+            || !self.endings.to_reap.is_empty()
     }
 
     /// Bytes that wait for the flush.

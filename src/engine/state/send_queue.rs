@@ -36,7 +36,7 @@ pub(crate) struct SendQueue {
     /// Bytes that were unsent when the driver was last asked; 0 before.
     pub(crate) unsent: usize,
     /// It is on the list of those that are too slow.
-    pub(crate) overdue: bool,
+    pub(crate) is_over_budget: bool,
     /// It has been cut off (`drop-newest`): what arrives is dropped until a quarter
     /// of its budget is free.
     pub(crate) is_full: bool,
