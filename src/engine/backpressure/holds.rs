@@ -1,8 +1,8 @@
 //! Who is not read for now, why, and when reading goes on. Knows connections, what
-//! waits in rooms and on the ways to other shards; not what a message means.
+//! waits in rooms and in the windows to other shards; not what a message means.
 //!
 //! A connection is *held* when what it published into a room waits for the members
-//! beyond the room's share, when it used up its part of the way to another shard, or
+//! beyond the room's share, when it used up its share of the window to another shard, or
 //! when its own answers wait. What had been read of it and not been looked at is
 //! parked with it; its socket is not read, so that its peer's window fills. Nobody
 //! else notices. It is resumed, in order of arrival, when half of that has gone.
@@ -19,13 +19,13 @@ use crate::{
     id::ConnId,
 };
 
-/// Whether there may be a reason to publish no more somewhere.
-pub(crate) fn is_pressed(core: &Core) -> bool {
+/// Whether there may be a cause to hold whoever publishes somewhere.
+pub(crate) fn may_have_cause(core: &Core) -> bool {
     core.rooms.congested > 0 || core.outbound.windows.any_full()
 }
 
-/// Why `id` should not publish to `target` now.
-pub(crate) fn pressure(core: &Core, id: ConnId, target: Target<'_>) -> Option<Cause> {
+/// Why `id` must be held before it publishes to `target`, if it must.
+pub(crate) fn cause_for(core: &Core, id: ConnId, target: Target<'_>) -> Option<Cause> {
     let room = core.rooms.find(target.space(), target.name());
     if let Some(room) = room
         && let Some(group) = core.rooms.congested_group(room)
@@ -33,7 +33,7 @@ pub(crate) fn pressure(core: &Core, id: ConnId, target: Target<'_>) -> Option<Ca
         return Some(Cause::Room(group));
     }
     let elsewhere = core.shards_of(target, room) & !(1 << core.shard);
-    let (shard, why) = core.outbound.windows.tight(elsewhere, id)?;
+    let (shard, why) = core.outbound.windows.exhausted(elsewhere, id)?;
     Some(Cause::Window(shard, why))
 }
 
@@ -66,7 +66,7 @@ fn wait_for(core: &mut Core, id: ConnId, cause: Cause) {
         Cause::Room(group) => core.holds.wait_for(group, id),
         Cause::Window(shard, why) => {
             if core.outbound.windows.wait(shard, id, why) {
-                core.outbound.ask_credit(shard);
+                core.outbound.request_credit(shard);
             }
         }
         // The flush looks at it even if it has nothing to send it: what it waits
@@ -84,7 +84,7 @@ fn waits_on(core: &mut Core, id: ConnId) -> bool {
     {
         let cause = match cause {
             Cause::Room(group) if core.rooms.is_congested(group) => cause,
-            Cause::Window(shard, _) => match core.outbound.windows.tight(1 << shard, id) {
+            Cause::Window(shard, _) => match core.outbound.windows.exhausted(1 << shard, id) {
                 Some((shard, why)) => Cause::Window(shard, why),
                 None => continue,
             },
@@ -165,7 +165,7 @@ pub(crate) fn release_if_answered(core: &mut Core, id: ConnId) {
 pub(crate) fn on_credit(core: &mut Core, shard: u8, credits: &[(ConnId, u32)]) {
     let holds = &mut core.holds;
     if core.outbound.windows.credit(shard, credits, |id| holds.push_ready(id)) {
-        core.outbound.ask_credit(shard);
+        core.outbound.request_credit(shard);
     }
 }
 
@@ -237,7 +237,7 @@ pub(crate) fn unpause(core: &mut Core, id: ConnId) {
 pub(crate) fn hold_for_windows(core: &mut Core, id: ConnId, shards: u64) {
     let mut left = shards;
     while left != 0
-        && let Some((shard, why)) = core.outbound.windows.tight(left, id)
+        && let Some((shard, why)) = core.outbound.windows.exhausted(left, id)
     {
         hold(core, id, Cause::Window(shard, why));
         left &= !(u64::MAX >> (63 - shard));

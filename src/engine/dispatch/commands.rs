@@ -50,9 +50,9 @@ fn on_envelope(
             return;
         }
     };
-    if holds::is_pressed(core)
+    if holds::may_have_cause(core)
         && let Some(target) = published_to(app, &command)
-        && let Some(cause) = holds::pressure(core, id, target)
+        && let Some(cause) = holds::cause_for(core, id, target)
     {
         holds::hold(core, id, cause);
         holds::defer(core, id, Deferred::of(incoming));

@@ -22,7 +22,7 @@ use crate::{
 pub(crate) fn on_arrival(core: &mut Core, parcel: Parcel) {
     core.stats.mails_received += 1;
     if let Origin::Connection(id) = parcel.origin {
-        core.outbound.windows.owe(id, parcel.bytes);
+        core.outbound.windows.on_received(id, parcel.bytes);
     }
     on_mail(core, parcel);
 }
@@ -46,7 +46,7 @@ fn on_mail(core: &mut Core, parcel: Parcel) {
         }
         Mail::Ask(query) => queries::answer(core, query),
         Mail::Credit(shard, credits) => holds::on_credit(core, shard, &credits),
-        Mail::AskCredit(shard) => core.outbound.windows.asked_by(shard),
+        Mail::RequestCredit(shard) => core.outbound.windows.on_credit_request(shard),
         // The shard has taken the socket out: dropped, it is closed.
         Mail::Adopt(_) => {}
     }

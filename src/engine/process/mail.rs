@@ -66,7 +66,7 @@ pub(crate) enum Mail {
     Credit(u8, Vec<(ConnId, u32)>),
     /// A connection of that shard waits for credit: return it at once from now on,
     /// until nothing is owed.
-    AskCredit(u8),
+    RequestCredit(u8),
     /// Serve a socket from outside. The shard attaches it; the engine never sees it.
     Adopt(Box<Adopted>),
 }
@@ -131,7 +131,7 @@ impl Mail {
             Self::Close(_, reason) => reason.reason().len(),
             Self::Ask(_) => 256,
             Self::Adopt(adopted) => size_of::<Adopted>() + adopted.unread.len(),
-            Self::Credit(..) | Self::AskCredit(_) => 0,
+            Self::Credit(..) | Self::RequestCredit(_) => 0,
         };
         (size_of::<Parcel>() + more).min(u32::MAX as usize) as u32
     }
@@ -178,7 +178,7 @@ impl std::fmt::Debug for Mail {
             Self::Credit(from, credits) => {
                 f.debug_tuple("Credit").field(from).field(&credits.len()).finish()
             }
-            Self::AskCredit(from) => f.debug_tuple("AskCredit").field(from).finish(),
+            Self::RequestCredit(from) => f.debug_tuple("RequestCredit").field(from).finish(),
             Self::Adopt(adopted) => f.debug_tuple("Adopt").field(adopted).finish(),
         }
     }

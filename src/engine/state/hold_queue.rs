@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use super::windows::Tightness;
+use super::windows::Exhausted;
 use crate::{dialect::Incoming, id::ConnId};
 
 /// What a held connection waits for.
@@ -15,7 +15,7 @@ pub(crate) enum Cause {
     /// The members of a group, by its place in the table.
     Room(u32),
     /// The way to another shard.
-    Window(u8, Tightness),
+    Window(u8, Exhausted),
     /// Itself, to take its answers.
     Answers,
     /// Its turn: it had as many messages looked at as one may have in a turn.

@@ -62,7 +62,7 @@ impl Outbound {
     /// What `origin` was charged for has been taken.
     pub(crate) fn credit(&mut self, origin: Origin, bytes: u32) {
         match origin {
-            Origin::Connection(id) => self.windows.taken(id, bytes),
+            Origin::Connection(id) => self.windows.on_consumed(id, bytes),
             Origin::Handle => self.handle_credit.0 += bytes as usize,
             Origin::Caller => self.handle_credit.1 += bytes as usize,
             Origin::Shard => {}
@@ -70,8 +70,8 @@ impl Outbound {
     }
 
     /// Asks `shard` to return credit at once.
-    pub(crate) fn ask_credit(&mut self, shard: u8) {
-        let parcel = Mail::AskCredit(self.shard).charged_to(Origin::Shard);
+    pub(crate) fn request_credit(&mut self, shard: u8) {
+        let parcel = Mail::RequestCredit(self.shard).charged_to(Origin::Shard);
         self.parcels.push((1 << shard, parcel));
     }
 

@@ -15,7 +15,7 @@ use crate::id::ConnId;
 
 type ByConnection = HashMap<ConnId, Use, foldhash::fast::RandomState>;
 
-/// A connection's part of a window.
+/// A connection's share of a window.
 #[derive(Clone, Copy, Debug, Default)]
 struct Use {
     bytes: usize,
@@ -33,22 +33,22 @@ struct Window {
     is_full: bool,
     /// Held because the window is full, in order of arrival.
     waiting: VecDeque<ConnId>,
-    /// How many are held because of their own part.
-    waiting_for_own: usize,
-    /// The receiver knows that somebody waits.
-    has_asked: bool,
+    /// How many are held because of their own share.
+    waiting_for_share: usize,
+    /// The receiver was asked to return credit at once.
+    is_requested: bool,
 }
 
 /// What this shard owes to one other shard.
 #[derive(Debug, Default)]
-struct Debt {
-    /// Taken, and not told yet.
+struct OwedCredit {
+    /// For what was consumed, and not returned yet.
     credits: Vec<(ConnId, u32)>,
     bytes: usize,
-    /// Received, and not taken yet.
-    untaken: usize,
-    /// Somebody there waits for it.
-    is_asked: bool,
+    /// Received, and not consumed yet.
+    unconsumed: usize,
+    /// Somebody there waits for it: it is returned at once.
+    is_requested: bool,
 }
 
 /// All ways of one shard.
@@ -56,18 +56,18 @@ struct Debt {
 pub(crate) struct Windows {
     limit: usize,
     to: Vec<Window>,
-    from: Vec<Debt>,
+    from: Vec<OwedCredit>,
     /// Some window is full.
     full: usize,
 }
 
-/// What a connection finds on its way.
+/// Why a connection may send no more to a shard for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tightness {
-    /// It used up its own part.
-    OwnPart,
+pub(crate) enum Exhausted {
+    /// It used up its own share.
+    Share,
     /// Everybody together used up the window.
-    Full,
+    Window,
 }
 
 impl Windows {
@@ -76,7 +76,7 @@ impl Windows {
         Self {
             limit,
             to: (0..shards).map(|_| Window::default()).collect(),
-            from: (0..shards).map(|_| Debt::default()).collect(),
+            from: (0..shards).map(|_| OwedCredit::default()).collect(),
             full: 0,
         }
     }
@@ -98,40 +98,40 @@ impl Windows {
     }
 
     /// Why `id` should send no more to one of `shards`, one bit each, and which.
-    pub(crate) fn tight(&self, shards: u64, id: ConnId) -> Option<(u8, Tightness)> {
+    pub(crate) fn exhausted(&self, shards: u64, id: ConnId) -> Option<(u8, Exhausted)> {
         let mut left = shards;
         while left != 0 {
             let shard = left.trailing_zeros() as u8;
             left &= left - 1;
             let window = &self.to[usize::from(shard)];
             if window.is_full {
-                return Some((shard, Tightness::Full));
+                return Some((shard, Exhausted::Window));
             }
-            let part = self.part(window);
-            if window.by_connection.get(&id).is_some_and(|used| used.bytes > part) {
-                return Some((shard, Tightness::OwnPart));
+            let share = self.share(window);
+            if window.by_connection.get(&id).is_some_and(|used| used.bytes > share) {
+                return Some((shard, Exhausted::Share));
             }
         }
         None
     }
 
     /// Bytes that one connection may use of a window.
-    fn part(&self, window: &Window) -> usize {
+    fn share(&self, window: &Window) -> usize {
         self.limit.saturating_sub(window.bytes) / 8
     }
 
     /// Has `id` told when there is room again on the way to `shard`. Returns whether
     /// the receiver must be asked to return credit at once.
-    pub(crate) fn wait(&mut self, shard: u8, id: ConnId, why: Tightness) -> bool {
+    pub(crate) fn wait(&mut self, shard: u8, id: ConnId, why: Exhausted) -> bool {
         let window = &mut self.to[usize::from(shard)];
         match why {
-            Tightness::Full => window.waiting.push_back(id),
-            Tightness::OwnPart => {
+            Exhausted::Window => window.waiting.push_back(id),
+            Exhausted::Share => {
                 let used = window.by_connection.entry(id).or_default();
-                window.waiting_for_own += usize::from(!std::mem::replace(&mut used.waits, true));
+                window.waiting_for_share += usize::from(!std::mem::replace(&mut used.waits, true));
             }
         }
-        !std::mem::replace(&mut window.has_asked, true)
+        !std::mem::replace(&mut window.is_requested, true)
     }
 
     /// `shard` has taken what these connections were charged for. Tells `ready` of
@@ -147,12 +147,12 @@ impl Windows {
         let window = &mut self.to[usize::from(shard)];
         for (id, bytes) in credits {
             window.bytes = window.bytes.saturating_sub(*bytes as usize);
-            let part = limit.saturating_sub(window.bytes) / 8;
+            let share = limit.saturating_sub(window.bytes) / 8;
             let Some(used) = window.by_connection.get_mut(id) else { continue };
             used.bytes = used.bytes.saturating_sub(*bytes as usize);
-            if used.waits && used.bytes <= part / 2 {
+            if used.waits && used.bytes <= share / 2 {
                 used.waits = false;
-                window.waiting_for_own -= 1;
+                window.waiting_for_share -= 1;
                 ready(*id);
             }
             if used.bytes == 0 && !used.waits {
@@ -167,8 +167,8 @@ impl Windows {
         if window.by_connection.is_empty() && window.by_connection.capacity() > 64 {
             window.by_connection.shrink_to_fit();
         }
-        window.has_asked = !window.waiting.is_empty() || window.waiting_for_own > 0;
-        window.has_asked
+        window.is_requested = !window.waiting.is_empty() || window.waiting_for_share > 0;
+        window.is_requested
     }
 
     /// Forgets what was charged for a shard that has ended: all who wait may go on.
@@ -176,45 +176,45 @@ impl Windows {
         let used = self.to[usize::from(shard)].by_connection.iter();
         let all: Vec<(ConnId, u32)> = used.map(|(id, used)| (*id, used.bytes as u32)).collect();
         self.credit(shard, &all, ready);
-        self.to[usize::from(shard)].has_asked = false;
+        self.to[usize::from(shard)].is_requested = false;
     }
 
     /// Something that `id` of another shard is charged for has arrived.
-    pub(crate) fn owe(&mut self, id: ConnId, bytes: u32) {
-        if let Some(debt) = self.from.get_mut(usize::from(id.shard())) {
-            debt.untaken += bytes as usize;
+    pub(crate) fn on_received(&mut self, id: ConnId, bytes: u32) {
+        if let Some(owed) = self.from.get_mut(usize::from(id.shard())) {
+            owed.unconsumed += bytes as usize;
         }
     }
 
-    /// It has been taken.
-    pub(crate) fn taken(&mut self, id: ConnId, bytes: u32) {
-        let Some(debt) = self.from.get_mut(usize::from(id.shard())) else { return };
-        debt.untaken = debt.untaken.saturating_sub(bytes as usize);
-        debt.bytes += bytes as usize;
-        match debt.credits.last_mut() {
+    /// Something that `id` of another shard is charged for has been consumed.
+    pub(crate) fn on_consumed(&mut self, id: ConnId, bytes: u32) {
+        let Some(owed) = self.from.get_mut(usize::from(id.shard())) else { return };
+        owed.unconsumed = owed.unconsumed.saturating_sub(bytes as usize);
+        owed.bytes += bytes as usize;
+        match owed.credits.last_mut() {
             Some((last, sum)) if *last == id && sum.checked_add(bytes).is_some() => *sum += bytes,
-            _ => debt.credits.push((id, bytes)),
+            _ => owed.credits.push((id, bytes)),
         }
     }
 
-    /// Somebody on `shard` waits for credit.
-    pub(crate) fn asked_by(&mut self, shard: u8) {
-        self.from[usize::from(shard)].is_asked = true;
+    /// `shard` asks for credit at once: somebody there waits for it.
+    pub(crate) fn on_credit_request(&mut self, shard: u8) {
+        self.from[usize::from(shard)].is_requested = true;
     }
 
     /// The credit that is to be told to its shards now: when somebody waits for it,
     /// or a sixteenth of the window has gathered.
     pub(crate) fn take_credits(&mut self) -> impl Iterator<Item = (u8, Vec<(ConnId, u32)>)> {
         let enough = self.limit / 16;
-        self.from.iter_mut().enumerate().filter_map(move |(shard, debt)| {
-            if debt.bytes == 0 || (debt.bytes < enough && !debt.is_asked) {
+        self.from.iter_mut().enumerate().filter_map(move |(shard, owed)| {
+            if owed.bytes == 0 || (owed.bytes < enough && !owed.is_requested) {
                 return None;
             }
-            debt.bytes = 0;
-            if debt.untaken == 0 {
-                debt.is_asked = false;
+            owed.bytes = 0;
+            if owed.unconsumed == 0 {
+                owed.is_requested = false;
             }
-            Some((shard as u8, std::mem::take(&mut debt.credits)))
+            Some((shard as u8, std::mem::take(&mut owed.credits)))
         })
     }
 
@@ -225,6 +225,6 @@ impl Windows {
 
     /// Whether nobody waits.
     pub(crate) fn is_idle(&self) -> bool {
-        self.to.iter().all(|window| window.waiting.is_empty() && window.waiting_for_own == 0)
+        self.to.iter().all(|window| window.waiting.is_empty() && window.waiting_for_share == 0)
     }
 }
