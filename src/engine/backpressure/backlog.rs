@@ -41,7 +41,7 @@ pub(crate) fn put_aside(core: &mut Core, slot: u32, turn: &Bytes) {
             core.stats.messages_dropped += u64::from(messages);
         } else {
             let (sequence, tag) =
-                (sequence_of_direct(run.published), Tag::messages(messages, run.own));
+                (sequence_of_direct(run.published), Tag::messages(messages, run.is_answer));
             fresh.push(send_queue.queue.store(sequence, &slice, tag));
         }
         at = run.next;
@@ -105,8 +105,8 @@ pub(crate) fn check_budget(core: &mut Core, slot: u32, passed: Option<Membership
         return;
     }
     // Its own answers are beside the budget.
-    let own = send_queue.own_bytes();
-    shed::shed(core, slot, policy, budget + own);
+    let answers = send_queue.answer_bytes();
+    shed::shed(core, slot, policy, budget + answers);
     recount(core, slot);
 }
 

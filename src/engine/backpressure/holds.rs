@@ -146,7 +146,7 @@ fn waits_for(core: &Core, id: ConnId, cause: Cause) -> bool {
 /// own answers may take half of its budget.
 pub(crate) fn room_for_answers(core: &Core, id: ConnId) -> usize {
     let send_queue = core.find(id).and_then(|connection| connection.send_queue.as_ref());
-    let waiting = send_queue.map_or(0, |send_queue| send_queue.own_bytes());
+    let waiting = send_queue.map_or(0, |send_queue| send_queue.answer_bytes());
     core.direct.len() + (core.limits.queue_bytes / 2).saturating_sub(waiting)
 }
 
@@ -155,7 +155,7 @@ pub(crate) fn release_if_answered(core: &mut Core, id: ConnId) {
     let Some(connection) = core.find(id).filter(|connection| connection.flags.held) else {
         return;
     };
-    let waiting = connection.send_queue.as_ref().map_or(0, |send_queue| send_queue.own_bytes());
+    let waiting = connection.send_queue.as_ref().map_or(0, |send_queue| send_queue.answer_bytes());
     if waiting <= core.limits.queue_bytes / 4 && waits_for(core, id, Cause::Answers) {
         core.holds.push_ready(id);
     }

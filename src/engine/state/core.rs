@@ -197,9 +197,9 @@ impl Core {
     /// Appends bytes that `write` makes to what `slot` is sent in this turn.
     #[inline]
     pub(crate) fn write_direct(&mut self, slot: u32, write: impl FnOnce(&mut BytesMut)) {
-        let own = self.turn.receiving.is_some_and(|id| id.slot() == slot);
+        let is_answer = self.turn.receiving.is_some_and(|id| id.slot() == slot);
         let connection = &mut self.connections[slot];
-        self.direct.write((connection, slot), self.flush.publications, own, write);
+        self.direct.write((connection, slot), self.flush.publications, is_answer, write);
     }
 
     /// Sends one event to one connection, in its dialect. Nothing follows a Close
@@ -220,12 +220,12 @@ impl Core {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "on the path of every message; measured")]
     pub(crate) fn send_whole(&mut self, slot: u32, opcode: Opcode, payload: &[u8]) {
-        let own = self.turn.receiving.is_some_and(|id| id.slot() == slot);
+        let is_answer = self.turn.receiving.is_some_and(|id| id.slot() == slot);
         let connection = &mut self.connections[slot];
         if connection.flags.close_queued {
             return;
         }
-        self.direct.write((connection, slot), self.flush.publications, own, |out| {
+        self.direct.write((connection, slot), self.flush.publications, is_answer, |out| {
             write_whole(out, opcode, payload);
         });
         self.stats.direct_messages += 1;

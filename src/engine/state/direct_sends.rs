@@ -23,7 +23,7 @@ pub(crate) struct DirectRun {
     pub(crate) start: usize,
     pub(crate) end: usize,
     /// It answers what the connection itself sent.
-    pub(crate) own: bool,
+    pub(crate) is_answer: bool,
     /// The connection's next run, or [`NONE`].
     pub(crate) next: u32,
 }
@@ -60,14 +60,14 @@ impl DirectSends {
     }
 
     /// Appends bytes that `write` makes to what the connection in `slot` is sent,
-    /// behind so many publications; `own` if they answer what it sent itself.
+    /// behind so many publications; `is_answer` if they answer what it sent itself.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "on the path of every message; measured")]
     pub(crate) fn write(
         &mut self,
         (connection, slot): (&mut Connection, u32),
         published: u64,
-        own: bool,
+        is_answer: bool,
         write: impl FnOnce(&mut BytesMut),
     ) {
         let start = self.bytes.len();
@@ -79,13 +79,13 @@ impl DirectSends {
         if let Some(last) = self.runs.get_mut(connection.direct_tail as usize)
             && last.end == start
             && last.published == published
-            && last.own == own
+            && last.is_answer == is_answer
         {
             last.end = end;
             return;
         }
         let index = self.runs.len() as u32;
-        self.runs.push(DirectRun { published, start, end, own, next: NONE });
+        self.runs.push(DirectRun { published, start, end, is_answer, next: NONE });
         match self.runs.get_mut(connection.direct_tail as usize) {
             Some(last) => last.next = index,
             None => connection.direct_head = index,

@@ -30,7 +30,7 @@ pub(crate) struct FrameQueue {
     entries: VecDeque<Waiting>,
     segments: Segments,
     /// What the entries that are answers are counted as.
-    own: usize,
+    answer_bytes: usize,
     /// Which publications replace which, in a queue that is conflated.
     pub(crate) latest: Option<Box<Latest>>,
 }
@@ -53,8 +53,8 @@ impl FrameQueue {
     }
 
     /// Those of them that are answers to what the connection itself sent.
-    pub(crate) fn own_bytes(&self) -> usize {
-        self.own
+    pub(crate) fn answer_bytes(&self) -> usize {
+        self.answer_bytes
     }
 
     /// The entry at `index`.
@@ -88,7 +88,7 @@ impl FrameQueue {
     /// Stores the bytes of a frame, which [`FrameQueue::merge`] must be told of next.
     pub(crate) fn store(&mut self, sequence: Sequence, slice: &Slice<'_>, tag: Tag) -> Waiting {
         let waiting = Waiting { sequence, place: self.segments.store(slice), tag };
-        self.own += if waiting.is_own() { WAITING_BYTES + slice.len() } else { 0 };
+        self.answer_bytes += if waiting.is_answer() { WAITING_BYTES + slice.len() } else { 0 };
         waiting
     }
 
@@ -164,8 +164,8 @@ impl FrameQueue {
         {
             return 0;
         }
-        if entry.is_own() {
-            self.own -= self.cost(entry);
+        if entry.is_answer() {
+            self.answer_bytes -= self.cost(entry);
         }
         self.segments.release(entry.place);
         entry.messages()

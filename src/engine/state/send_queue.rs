@@ -57,12 +57,12 @@ impl SendQueue {
 
     /// Bytes that others had kept for this connection, here and in its rooms' logs.
     pub(crate) fn waiting(&self) -> usize {
-        self.bytes().saturating_sub(self.own_bytes()) + self.logs.bytes()
+        self.bytes().saturating_sub(self.answer_bytes()) + self.logs.bytes()
     }
 
     /// Those of the bytes kept here that answer what the connection itself sent.
-    pub(crate) fn own_bytes(&self) -> usize {
-        self.queue.own_bytes()
+    pub(crate) fn answer_bytes(&self) -> usize {
+        self.queue.answer_bytes()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

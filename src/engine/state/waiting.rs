@@ -35,16 +35,16 @@ pub(crate) struct Waiting {
 pub(crate) struct Tag(u32);
 
 /// Set in the tag of direct sends that are answers.
-const OWN: u32 = 1 << 31;
+const ANSWER: u32 = 1 << 31;
 
 impl Tag {
     /// A publication that stays when the rest is conflated.
     pub(crate) const NONE: Self = Self(u32::MAX);
 
-    /// Direct sends of so many messages; `own` if they answer what the connection
+    /// Direct sends of so many messages; `is_answer` if they answer what the connection
     /// itself sent.
-    pub(crate) fn messages(count: u32, own: bool) -> Self {
-        Self(count.min(OWN - 1) | if own { OWN } else { 0 })
+    pub(crate) fn messages(count: u32, is_answer: bool) -> Self {
+        Self(count.min(ANSWER - 1) | if is_answer { ANSWER } else { 0 })
     }
 
     pub(crate) fn record(record: Record) -> Self {
@@ -59,12 +59,12 @@ impl Waiting {
 
     /// How many messages are lost if it is dropped.
     pub(crate) fn messages(&self) -> usize {
-        if self.is_publication() { 1 } else { (self.tag.0 & !OWN) as usize }
+        if self.is_publication() { 1 } else { (self.tag.0 & !ANSWER) as usize }
     }
 
     /// Whether it answers what the connection itself sent.
-    pub(crate) fn is_own(&self) -> bool {
-        !self.is_publication() && self.tag.0 & OWN != 0
+    pub(crate) fn is_answer(&self) -> bool {
+        !self.is_publication() && self.tag.0 & ANSWER != 0
     }
 
     pub(crate) fn by_record(&self) -> Option<Record> {
