@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::{coming::messages_between, shed};
+use super::{pending_logs::messages_between, shed};
 use crate::{
     batch::Slice,
     engine::{

@@ -3,6 +3,6 @@
 //! (`shed`). Knows connections, rooms and windows; sends nothing.
 
 pub(crate) mod backlog;
-pub(crate) mod coming;
 pub(crate) mod holds;
+pub(crate) mod pending_logs;
 pub(crate) mod shed;

@@ -6,7 +6,7 @@
 //! so that each message is looked at a constant number of times. Nothing is copied
 //! that is dropped by the same call.
 
-use super::coming::{Coming, coming as find_coming, messages_between};
+use super::pending_logs::{PendingLogs, messages_between, pending_logs};
 use crate::engine::{
     state::{
         connection::Membership,
@@ -33,14 +33,14 @@ struct Survivor {
 
 /// Drops what `policy` drops for `slot`, and counts it.
 pub(crate) fn shed(core: &mut Core, slot: u32, policy: SlowPolicy, budget: usize) {
-    let coming = find_coming(core, slot);
+    let pending = pending_logs(core, slot);
     let dropped = match policy {
         SlowPolicy::Close => 0,
-        SlowPolicy::DropOldest => drop_oldest(core, slot, coming, budget),
-        SlowPolicy::DropNewest => drop_newest(core, slot, &coming, budget),
+        SlowPolicy::DropOldest => drop_oldest(core, slot, pending, budget),
+        SlowPolicy::DropNewest => drop_newest(core, slot, &pending, budget),
         SlowPolicy::Conflate => {
-            let replaced = conflate(core, slot, &coming);
-            replaced + drop_oldest(core, slot, Coming::new(), budget)
+            let replaced = conflate(core, slot, &pending);
+            replaced + drop_oldest(core, slot, PendingLogs::new(), budget)
         }
     };
     core.stats.messages_dropped += dropped as u64;
@@ -51,10 +51,10 @@ fn log(core: &Core, membership: Membership) -> &RoomLog {
 }
 
 /// The next frame of each side: the connection's own queue, and the rooms.
-fn heads(core: &Core, slot: u32, coming: &Coming) -> Heads {
+fn heads(core: &Core, slot: u32, pending: &PendingLogs) -> Heads {
     let mut heads = Heads::default();
     heads.add(QUEUE, head_of_queue(core, slot, 0));
-    for ((membership, cursor), side) in coming.iter().zip(1..) {
+    for ((membership, cursor), side) in pending.iter().zip(1..) {
         heads.add(side, head_of_log(core, *membership, *cursor));
     }
     heads
@@ -71,12 +71,12 @@ fn head_of_log(core: &Core, membership: Membership, cursor: Cursor) -> Option<Se
 
 /// Drops the oldest over all sides. What is kept stays where it is: in a log,
 /// dropping is moving the cursor. Returns how many messages were dropped.
-fn drop_oldest(core: &mut Core, slot: u32, mut coming: Coming, budget: usize) -> usize {
-    let (mut logged, low) = (0, lowest_mark(core, slot, &coming, budget));
-    for (membership, cursor) in &coming {
+fn drop_oldest(core: &mut Core, slot: u32, mut pending: PendingLogs, budget: usize) -> usize {
+    let (mut logged, low) = (0, lowest_mark(core, slot, &pending, budget));
+    for (membership, cursor) in &pending {
         logged += log(core, *membership).cost_behind(*cursor);
     }
-    let mut heads = heads(core, slot, &coming);
+    let mut heads = heads(core, slot, &pending);
     let mut dropped = 0;
     while let Some((side, until)) = heads.first() {
         let queue = &mut core.connections[slot].send_queue().queue;
@@ -93,7 +93,7 @@ fn drop_oldest(core: &mut Core, slot: u32, mut coming: Coming, budget: usize) ->
             heads.replace_first(head_of_queue(core, slot, 0));
             continue;
         }
-        let (membership, from) = coming[side as usize - 1];
+        let (membership, from) = pending[side as usize - 1];
         let log = log(core, membership);
         let (entries, start) = (log.entries(), log.entries().cost_at(from));
         let to = entries.seek(from, |cursor| {
@@ -103,11 +103,11 @@ fn drop_oldest(core: &mut Core, slot: u32, mut coming: Coming, budget: usize) ->
         });
         logged -= log.cost_between(from, to);
         dropped += messages_between(core, slot, log, from, to);
-        coming[side as usize - 1].1 = to;
+        pending[side as usize - 1].1 = to;
         heads.replace_first(head_of_log(core, membership, to));
     }
     core.connections[slot].send_queue().queue.give_back();
-    for (membership, cursor) in coming {
+    for (membership, cursor) in pending {
         core.rooms.advance(membership.group, membership.position, cursor);
     }
     dropped
@@ -115,10 +115,10 @@ fn drop_oldest(core: &mut Core, slot: u32, mut coming: Coming, budget: usize) ->
 
 /// What may be left after dropping the oldest: three quarters of the budget, or
 /// the newest frame if it is larger and fits into the budget.
-fn lowest_mark(core: &Core, slot: u32, coming: &Coming, budget: usize) -> usize {
+fn lowest_mark(core: &Core, slot: u32, pending: &PendingLogs, budget: usize) -> usize {
     let queue = core.connections[slot].send_queue.as_ref().map(|send_queue| &send_queue.queue);
     let mut newest = queue.and_then(FrameQueue::newest).unwrap_or_default();
-    for (membership, _) in coming {
+    for (membership, _) in pending {
         let log = log(core, *membership);
         let last = log.end().wrapping_sub(1);
         if let Some(sequence) = head_of_log(core, *membership, last) {
@@ -130,9 +130,9 @@ fn lowest_mark(core: &Core, slot: u32, coming: &Coming, budget: usize) -> usize 
 
 /// Keeps as much as the budget allows of the oldest over all sides, in the
 /// connection's own queue, and drops the rest. Returns how many messages.
-fn drop_newest(core: &mut Core, slot: u32, coming: &Coming, budget: usize) -> usize {
-    let mut next: Vec<Cursor> = coming.iter().map(|(_, cursor)| *cursor).collect();
-    let mut heads = heads(core, slot, coming);
+fn drop_newest(core: &mut Core, slot: u32, pending: &PendingLogs, budget: usize) -> usize {
+    let mut next: Vec<Cursor> = pending.iter().map(|(_, cursor)| *cursor).collect();
+    let mut heads = heads(core, slot, pending);
     let (mut kept, mut queued, mut fresh) = (0, 0, Vec::new());
     while kept <= budget
         && let Some((side, until)) = heads.first()
@@ -148,7 +148,7 @@ fn drop_newest(core: &mut Core, slot: u32, coming: &Coming, budget: usize) -> us
             heads.replace_first(head_of_queue(core, slot, queued));
             continue;
         }
-        let (membership, _) = coming[side as usize - 1];
+        let (membership, _) = pending[side as usize - 1];
         let at = &mut next[side as usize - 1];
         let log = &core.rooms.group(membership.group).log;
         let queue = &mut core.connections[slot].send_queue().queue;
@@ -167,7 +167,7 @@ fn drop_newest(core: &mut Core, slot: u32, coming: &Coming, budget: usize) -> us
         heads.replace_first(head_of_log(core, membership, at));
     }
     let mut dropped = cut(core, slot, queued, fresh, budget);
-    for ((membership, _), from) in coming.iter().zip(next) {
+    for ((membership, _), from) in pending.iter().zip(next) {
         let log = log(core, *membership);
         let end = log.end();
         dropped += messages_between(core, slot, log, from, end);
@@ -200,10 +200,10 @@ fn cut(core: &mut Core, slot: u32, queued: usize, fresh: Vec<Waiting>, budget: u
 
 /// Keeps the newest publication for each group and key, in the connection's
 /// own queue, and every direct send. Returns how many were replaced.
-fn conflate(core: &mut Core, slot: u32, coming: &Coming) -> usize {
+fn conflate(core: &mut Core, slot: u32, pending: &PendingLogs) -> usize {
     let mut replaced = core.connections[slot].send_queue().queue.settle();
     let mut survivors = Vec::new();
-    for (room, (membership, from)) in coming.iter().enumerate() {
+    for (room, (membership, from)) in pending.iter().enumerate() {
         let before = survivors.len();
         find_survivors(core, slot, room, (*membership, *from), &mut survivors);
         let log = log(core, *membership);
@@ -215,7 +215,7 @@ fn conflate(core: &mut Core, slot: u32, coming: &Coming) -> usize {
     let send_queue = core.connections[slot].send_queue();
     let mut fresh = Vec::with_capacity(survivors.len());
     for survivor in &survivors {
-        let (membership, _) = coming[survivor.room];
+        let (membership, _) = pending[survivor.room];
         let frame = core.rooms.group(membership.group).log.frame(survivor.cursor);
         fresh.push(send_queue.queue.store(survivor.sequence, &frame, Tag::record(survivor.record)));
     }
@@ -225,7 +225,7 @@ fn conflate(core: &mut Core, slot: u32, coming: &Coming) -> usize {
         replaced += usize::from(send_queue.queue.replace(survivor.record, waiting));
     }
     send_queue.queue.compact();
-    for (membership, _) in coming {
+    for (membership, _) in pending {
         let end = log(core, *membership).end();
         core.rooms.advance(membership.group, membership.position, end);
     }

@@ -1,4 +1,4 @@
-//! Merging what one connection has coming from several sides (its rooms' logs,
+//! Merging what one connection has to send from several sides (its rooms' logs,
 //! its own queue, this turn's direct sends) into one batch, in the order in
 //! which the shard accepted it.
 //!
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::{
     batch::Slice,
     engine::{
-        backpressure::coming::Coming,
+        backpressure::pending_logs::PendingLogs,
         state::{
             connection::Connection,
             core::Core,
@@ -38,8 +38,8 @@ pub(crate) struct Taken {
     pub(crate) queued: usize,
     /// The first direct send that is not in it.
     pub(crate) next_run: u32,
-    /// The new cursor of each membership that had something coming.
-    pub(crate) cursors: Coming,
+    /// The new cursor of each membership in whose log something was pending.
+    pub(crate) cursors: PendingLogs,
     /// The batch is full, and something is left.
     pub(crate) more: bool,
 }
@@ -55,18 +55,18 @@ impl Gathered<'_> {
 const QUEUE: Side = 0;
 /// This turn's direct sends.
 const DIRECT: Side = 1;
-/// The first membership that has something coming.
+/// The first membership in whose log something is pending.
 const FIRST_MEMBER: Side = 2;
 
 /// Gathers one batch for `slot`: `control` first, then up to about `batch_bytes`
 /// of the rest, in not many more than [`Limits::SLICES_PER_BATCH`] slices. The
-/// logs of `coming` and the connection's own queue must be frozen.
+/// logs of `pending` and the connection's own queue must be frozen.
 pub(crate) fn gather<'a>(
     core: &'a Core,
     slot: u32,
     turn: &'a Bytes,
     control: &'a [Option<Bytes>; 3],
-    coming: Coming,
+    pending: PendingLogs,
 ) -> Gathered<'a> {
     let connection = &core.connections[slot];
     let mut gathering = Gathering {
@@ -83,7 +83,7 @@ pub(crate) fn gather<'a>(
                 .as_ref()
                 .map_or(0, |send_queue| send_queue.queue.next_alive(0)),
             next_run: connection.direct_head,
-            cursors: coming,
+            cursors: pending,
             more: false,
         },
     };

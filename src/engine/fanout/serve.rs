@@ -1,4 +1,4 @@
-//! One connection is sent what it has coming, batch by batch, until it has
+//! One connection is sent what is pending for it, batch by batch, until it has
 //! everything or the driver still has a batch. Knows its queue, its rooms' logs and
 //! this turn's direct sends.
 
@@ -8,7 +8,7 @@ use super::gather::{Taken, gather};
 use crate::{
     batch::{Sending, Slice},
     engine::{
-        backpressure::{backlog, coming, holds},
+        backpressure::{backlog, holds, pending_logs},
         lifecycle::{closing, deadlines::PROGRESS_LOOKS},
         state::{
             connection::{Membership, NONE, State},
@@ -81,8 +81,8 @@ pub(super) fn serve(
             control = send_queue.take_control();
             send_queue.queue.close_segment();
         }
-        let coming = coming::coming(core, slot);
-        let gathered = gather(core, slot, turn, &control, coming);
+        let pending = pending_logs::pending_logs(core, slot);
+        let gathered = gather(core, slot, turn, &control, pending);
         if gathered.slices.is_empty() {
             let taken = gathered.taken();
             apply(core, slot, taken);

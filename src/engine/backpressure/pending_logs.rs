@@ -1,5 +1,5 @@
-//! What a connection has coming from its rooms' logs: between its cursor in each and
-//! the log's end. Counts; changes no cursor.
+//! What is pending for a connection in its rooms' logs: what lies between its cursor in
+//! each and the log's end. Counts; changes no cursor.
 
 use smallvec::SmallVec;
 
@@ -9,21 +9,21 @@ use crate::engine::state::{
     room_log::{Cursor, RoomLog},
 };
 
-/// The memberships that have something coming, with their cursors.
-pub(crate) type Coming = SmallVec<[(Membership, Cursor); 4]>;
+/// The memberships in whose logs something is pending, with their cursors.
+pub(crate) type PendingLogs = SmallVec<[(Membership, Cursor); 4]>;
 
 /// The rooms that have something for `slot`, made ready to be sliced.
-pub(crate) fn coming(core: &mut Core, slot: u32) -> Coming {
-    let mut coming = Coming::new();
+pub(crate) fn pending_logs(core: &mut Core, slot: u32) -> PendingLogs {
+    let mut pending = PendingLogs::new();
     for membership in &core.connections[slot].memberships {
         let group = core.rooms.group_mut(membership.group);
         let cursor = group.members[membership.position as usize].cursor;
         if cursor != group.log.end() {
             group.log.freeze();
-            coming.push((*membership, cursor));
+            pending.push((*membership, cursor));
         }
     }
-    coming
+    pending
 }
 
 /// Messages between two cursors that `slot` would have got.
