@@ -72,7 +72,9 @@ impl<D: Driver> Shard<D> {
         if self.is_ending() {
             return;
         }
-        let Some(Ok(socket)) = self.take_in.as_mut().map(|take_in| take_in(socket)) else { return };
+        let Some(Ok(socket)) = self.to_driver_socket.as_mut().map(|convert| convert(socket)) else {
+            return;
+        };
         let Some(id) = self.engine.on_accepted(peer) else { return };
         if self.driver.attach(id, socket).is_err() {
             self.engine.on_lost(id);

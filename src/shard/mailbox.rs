@@ -22,11 +22,12 @@ pub(crate) struct MailboxSender {
     sender: Sender<Parcel>,
     /// To empty the mailbox of a shard that has ended.
     receiver: Receiver<Parcel>,
-    bell: Arc<Bell>,
+    state: Arc<MailboxState>,
 }
 
+/// What both ends of a mailbox know of it.
 #[derive(Debug)]
-struct Bell {
+struct MailboxState {
     doorbell: Doorbell,
     /// Set by the shard's thread before it sleeps for the first time.
     waker: OnceLock<Waker>,
@@ -36,9 +37,9 @@ struct Bell {
     /// of other mail.
     handle_limit: usize,
     /// What they have of publications.
-    handle_bytes: AtomicUsize,
+    publication_bytes: AtomicUsize,
     /// And of other mail.
-    caller_bytes: AtomicUsize,
+    request_bytes: AtomicUsize,
     /// Some of that was taken, or the shard has ended.
     handle_credit: Event,
 }
@@ -63,7 +64,7 @@ impl MailboxSender {
         let _ = self.sender.send(parcel);
         if self.has_ended() {
             // Whoever comes after the shard's own emptying empties it again: a
-            // question that stayed here would leave its asker waiting.
+            // query that stayed here would leave its asker waiting.
             self.receiver.try_iter().for_each(drop);
             return Err(Ended);
         }
@@ -75,8 +76,8 @@ impl MailboxSender {
     /// nothing is reserved. What is above the bound is one mail of each thread at the
     /// most.
     pub(crate) fn reserve(&self, origin: Origin, bytes: u32) -> bool {
-        let before = self.bell.used(origin).fetch_add(bytes as usize, Ordering::AcqRel);
-        let fits = before < self.bell.handle_limit;
+        let before = self.state.used(origin).fetch_add(bytes as usize, Ordering::AcqRel);
+        let fits = before < self.state.handle_limit;
         if !fits {
             self.unreserve(origin, bytes);
         }
@@ -85,7 +86,7 @@ impl MailboxSender {
 
     /// Gives back what was reserved and not used.
     pub(crate) fn unreserve(&self, origin: Origin, bytes: u32) {
-        self.bell.credit(origin, bytes as usize);
+        self.state.credit(origin, bytes as usize);
     }
 
     /// Reserves what `mail` costs and sends it.
@@ -105,38 +106,42 @@ impl MailboxSender {
 
     /// Whether nothing can be reserved for publications now.
     pub(crate) fn is_full(&self) -> bool {
-        self.bell.handle_bytes.load(Ordering::Acquire) >= self.bell.handle_limit
+        self.state.publication_bytes.load(Ordering::Acquire) >= self.state.handle_limit
     }
 
     /// Bytes that handles have on their way here.
     pub(crate) fn handle_bytes(&self) -> usize {
-        let publications = self.bell.handle_bytes.load(Ordering::Acquire);
-        publications + self.bell.caller_bytes.load(Ordering::Acquire)
+        let publications = self.state.publication_bytes.load(Ordering::Acquire);
+        publications + self.state.request_bytes.load(Ordering::Acquire)
     }
 
     /// Tells when some of what handles have on its way here has been taken.
     pub(crate) fn listen(&self) -> EventListener {
-        self.bell.handle_credit.listen()
+        self.state.handle_credit.listen()
     }
 
     /// Whether the shard takes no more mail.
     pub(crate) fn has_ended(&self) -> bool {
-        self.bell.ended.load(Ordering::SeqCst)
+        self.state.ended.load(Ordering::SeqCst)
     }
 
     /// Wakes the shard if it sleeps.
     pub(crate) fn ring(&self) {
-        if self.bell.doorbell.must_wake()
-            && let Some(waker) = self.bell.waker.get()
+        if self.state.doorbell.must_wake()
+            && let Some(waker) = self.state.waker.get()
         {
             waker.wake();
         }
     }
 }
 
-impl Bell {
+impl MailboxState {
     fn used(&self, origin: Origin) -> &AtomicUsize {
-        if origin == Origin::Handle { &self.handle_bytes } else { &self.caller_bytes }
+        if origin == Origin::HandlePublication {
+            &self.publication_bytes
+        } else {
+            &self.request_bytes
+        }
     }
 
     fn credit(&self, origin: Origin, bytes: usize) {
@@ -149,7 +154,7 @@ impl Bell {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     receiver: Receiver<Parcel>,
-    bell: Arc<Bell>,
+    state: Arc<MailboxState>,
 }
 
 impl Mailbox {
@@ -157,35 +162,35 @@ impl Mailbox {
     /// `handle_limit` bytes on the way to it.
     pub(crate) fn new(handle_limit: usize) -> (Self, MailboxSender) {
         let (sender, receiver) = crossbeam_channel::unbounded();
-        let bell = Arc::new(Bell {
+        let state = Arc::new(MailboxState {
             doorbell: Doorbell::new(),
             waker: OnceLock::new(),
             ended: AtomicBool::new(false),
             handle_limit,
-            handle_bytes: AtomicUsize::new(0),
-            caller_bytes: AtomicUsize::new(0),
+            publication_bytes: AtomicUsize::new(0),
+            request_bytes: AtomicUsize::new(0),
             handle_credit: Event::new(),
         });
-        let mailbox = Self { receiver: receiver.clone(), bell: Arc::clone(&bell) };
-        (mailbox, MailboxSender { sender, receiver, bell })
+        let mailbox = Self { receiver: receiver.clone(), state: Arc::clone(&state) };
+        (mailbox, MailboxSender { sender, receiver, state })
     }
 
     /// Tells senders how to wake this shard. Must come before the first sleep.
     pub(crate) fn set_waker(&self, waker: Waker) {
         // A second one would be the same driver's.
-        let _ = self.bell.waker.set(waker);
+        let _ = self.state.waker.set(waker);
     }
 
     /// Announces that the shard is about to wait. Returns whether it may: if
     /// there is mail it must not.
     pub(crate) fn going_to_sleep(&self) -> bool {
-        self.bell.doorbell.going_to_sleep();
+        self.state.doorbell.going_to_sleep();
         self.receiver.is_empty()
     }
 
     /// The wait is over.
     pub(crate) fn awake(&self) {
-        self.bell.doorbell.awake();
+        self.state.doorbell.awake();
     }
 
     /// The next mail, if there is one.
@@ -206,9 +211,11 @@ impl Mailbox {
     /// So much of what handles were charged for has been taken, of publications and
     /// of other mail.
     pub(crate) fn credit_handles(&self, (publications, others): (usize, usize)) {
-        for (origin, bytes) in [(Origin::Handle, publications), (Origin::Caller, others)] {
+        for (origin, bytes) in
+            [(Origin::HandlePublication, publications), (Origin::HandleRequest, others)]
+        {
             if bytes > 0 {
-                self.bell.credit(origin, bytes);
+                self.state.credit(origin, bytes);
             }
         }
     }
@@ -216,9 +223,9 @@ impl Mailbox {
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        self.bell.ended.store(true, Ordering::SeqCst);
+        self.state.ended.store(true, Ordering::SeqCst);
         self.receiver.try_iter().for_each(drop);
-        self.bell.handle_credit.notify(usize::MAX);
+        self.state.handle_credit.notify(usize::MAX);
     }
 }
 

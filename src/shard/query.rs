@@ -1,4 +1,4 @@
-//! A question to the shards, and waiting for its answer: blocking or not.
+//! A query of the shards, and waiting for its answer: blocking or not.
 
 use std::{
     cell::Cell,
@@ -26,7 +26,7 @@ pub(crate) fn may_wait() -> Result<(), QueryError> {
     if ON_SHARD.with(Cell::get) { Err(QueryError::OnShardThread) } else { Ok(()) }
 }
 
-/// Why a question has no answer.
+/// Why a query has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QueryError {
@@ -63,7 +63,7 @@ impl<T> Part<T> {
     }
 }
 
-/// A question that was sent to one or more shards.
+/// A query that was sent to one or more shards.
 ///
 /// [`Query::wait`] blocks the calling thread; `.await` does not.
 #[must_use = "the answer comes by `wait` or `await`"]
@@ -100,7 +100,7 @@ impl<T: Send + 'static> Query<T> {
         Ok(self.nothing)
     }
 
-    /// The same question when a part of its answer has come.
+    /// The same query when a part of its answer has come.
     fn with(mut self, part: Part<T>) -> Self {
         self.expected -= usize::from(part.is_last);
         self.nothing = (self.merge)(self.nothing, part.value);

@@ -22,7 +22,7 @@ use super::{
     mailbox::{Mailbox, MailboxSender, MailboxSenders},
     parts::{HttpHandOff, PlainRequest},
     query::mark_as_shard,
-    turn::{HandOff, Shard, TakeIn, TurnLimits},
+    turn::{HandOff, Shard, ToDriverSocket, TurnLimits},
 };
 use crate::{
     driver::{
@@ -103,7 +103,7 @@ impl ShardStart {
     fn run_on<D: Driver>(
         self,
         driver: D,
-        take_in: TakeIn<D::Socket>,
+        to_driver_socket: ToDriverSocket<D::Socket>,
         sockets_block: bool,
     ) -> Result<(), RunError>
     where
@@ -117,7 +117,7 @@ impl ShardStart {
         let plain = PlainRequests::default();
         let hand_off = self.http.is_some().then(|| collect(Rc::clone(&plain), sockets_block));
         let mut shard = Shard::new(engine, driver, self.mailbox, senders, hand_off, turn);
-        shard.take_in = Some(take_in);
+        shard.to_driver_socket = Some(to_driver_socket);
         let _ = self.ready.send(Ok(()));
         let mut end_turn = || {
             let requests = plain.take();

@@ -29,7 +29,7 @@ use crate::{
 pub(crate) type HandOff<S> = Box<dyn FnMut(S, Vec<u8>)>;
 
 /// What makes a driver's socket of one that comes from outside.
-pub(crate) type TakeIn<S> = Box<dyn FnMut(OwnedFd) -> io::Result<S>>;
+pub(crate) type ToDriverSocket<S> = Box<dyn FnMut(OwnedFd) -> io::Result<S>>;
 
 /// A driver and the engine that it serves.
 pub(crate) struct Shard<D: Driver> {
@@ -38,7 +38,7 @@ pub(crate) struct Shard<D: Driver> {
     pub(super) mailbox: Mailbox,
     pub(super) senders: MailboxSenders,
     hand_off: Option<HandOff<D::Socket>>,
-    pub(super) take_in: Option<TakeIn<D::Socket>>,
+    pub(super) to_driver_socket: Option<ToDriverSocket<D::Socket>>,
     /// Mail that this shard sent itself for its next turn.
     pub(super) postponed: Vec<Parcel>,
     /// Something was left over: the next turn does not sleep.
@@ -90,7 +90,7 @@ impl<D: Driver> Shard<D> {
             mailbox,
             senders,
             hand_off,
-            take_in: None,
+            to_driver_socket: None,
             postponed: Vec::new(),
             left_over: false,
             process,
@@ -119,7 +119,7 @@ impl<D: Driver> Shard<D> {
         let more_events = more_mail || self.take_events();
         let more_timers = self.engine.on_timers();
         let more_sends = self.flush();
-        self.tell_if_quiet();
+        self.report_quiet();
         let more_resumed = self.engine.has_resumable() && !self.must_hold();
         let more = more_events || more_timers || more_sends || more_resumed;
         self.left_over = more || !self.postponed.is_empty();
@@ -200,7 +200,7 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Tells the other shards that this one is quiet, once it is.
-    fn tell_if_quiet(&mut self) {
+    fn report_quiet(&mut self) {
         if self.engine.drain().is_quiescing() && self.process.drain.quiesce(self.engine.shard()) {
             self.senders.ring_all();
         }

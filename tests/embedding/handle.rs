@@ -293,9 +293,9 @@ fn the_handle_of_an_engine_that_does_not_run_yet_is_valid() {
     let (handle, address) = (engine.handle(), engine.local_addr());
     handle.broadcast("early", Data::absent()).unwrap();
     assert_eq!((handle.room_count(), handle.rooms()), (0, Vec::new()));
-    let question = handle.stats();
+    let query = handle.stats();
     let running = engine.start().unwrap();
-    assert_eq!(within_guard(move || question.wait()).unwrap().unwrap().mails_received, 4);
+    assert_eq!(within_guard(move || query.wait()).unwrap().unwrap().mails_received, 4);
     // It begins after the broadcast.
     let mut client = Client::connect(address);
     client.expect_nothing_more();
@@ -308,9 +308,9 @@ fn the_handle_of_an_engine_that_does_not_run_yet_is_valid() {
 fn the_handle_of_an_engine_that_never_runs_does_not_hang() {
     let engine = Engine::builder().listen("127.0.0.1:0").shards(2).pin(false).build().unwrap();
     let handle = engine.handle();
-    let question = handle.stats();
+    let query = handle.stats();
     drop(engine);
-    assert!(within_guard(move || question.wait()).unwrap().is_err());
+    assert!(within_guard(move || query.wait()).unwrap().is_err());
     assert_eq!(handle.broadcast("x", Data::absent()), Err(SendError::Ended));
     within_guard(move || handle.shutdown()).unwrap();
 }
@@ -344,8 +344,8 @@ fn a_full_window_makes_the_caller_busy_and_never_wait() {
     let id = bed.id(&client);
     bed.handle.leave(id, "r").unwrap();
     assert_eq!(bed.handle.close(id, 1000, ""), Err(SendError::Busy));
-    let question = bed.handle.connections();
-    assert!(within_guard(move || question.wait()).unwrap().is_err());
+    let query = bed.handle.connections();
+    assert!(within_guard(move || query.wait()).unwrap().is_err());
     release.send(()).unwrap();
     client.hear_type("first");
     let handle = bed.handle.clone();

@@ -204,23 +204,23 @@ fn questions_that_are_on_their_way_at_the_end_are_answered_or_refused() {
         let bed = Bed::start(shards, |builder| builder);
         let client = bed.client();
         bed.handle.shutdown();
-        let questions: Vec<_> = (0..100).map(|_| bed.handle.connections()).collect();
+        let queries: Vec<_> = (0..100).map(|_| bed.handle.connections()).collect();
         client.close();
         bed.stop();
-        let wait = move || questions.into_iter().map(Query::wait).collect::<Vec<_>>();
+        let wait = move || queries.into_iter().map(Query::wait).collect::<Vec<_>>();
         assert_eq!(within_guard(wait).map(|answers| answers.len()), Some(100));
     });
 }
 
 #[test]
 fn a_question_asked_while_the_engine_ends_is_answered_or_refused() {
-    // Whether a question comes between a shard's last look at its mailbox and its
+    // Whether a query comes between a shard's last look at its mailbox and its
     // end is a matter of luck, which is tried often enough.
     for _ in 0..50 {
         let bed = Bed::start(1, |builder| builder);
         let handle = bed.handle.clone();
         let asker = std::thread::spawn(move || while handle.connections().wait().is_ok() {});
         bed.stop();
-        within_guard(move || asker.join()).expect("no question without an answer").unwrap();
+        within_guard(move || asker.join()).expect("no query without an answer").unwrap();
     }
 }

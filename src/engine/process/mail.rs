@@ -87,9 +87,9 @@ pub(crate) enum Origin {
     /// A connection of another shard.
     Connection(ConnId),
     /// All handles together, for a publication.
-    Handle,
+    HandlePublication,
     /// All handles together, for anything else: neither waits for the other.
-    Caller,
+    HandleRequest,
     /// Nobody: what shards tell each other about the way between them.
     Shard,
 }
@@ -146,7 +146,11 @@ impl Mail {
 
     /// Who is charged for it if a handle sends it.
     pub(crate) fn handle_origin(&self) -> Origin {
-        if matches!(self, Self::Publish(_)) { Origin::Handle } else { Origin::Caller }
+        if matches!(self, Self::Publish(_)) {
+            Origin::HandlePublication
+        } else {
+            Origin::HandleRequest
+        }
     }
 
     /// With its cost, charged to all handles.

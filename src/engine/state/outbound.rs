@@ -63,8 +63,8 @@ impl Outbound {
     pub(crate) fn credit(&mut self, origin: Origin, bytes: u32) {
         match origin {
             Origin::Connection(id) => self.windows.on_consumed(id, bytes),
-            Origin::Handle => self.handle_credit.0 += bytes as usize,
-            Origin::Caller => self.handle_credit.1 += bytes as usize,
+            Origin::HandlePublication => self.handle_credit.0 += bytes as usize,
+            Origin::HandleRequest => self.handle_credit.1 += bytes as usize,
             Origin::Shard => {}
         }
     }

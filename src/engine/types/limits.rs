@@ -51,7 +51,7 @@ pub struct Limits {
     /// what is free. Default 4 MiB: a millisecond of what one core copies.
     pub window_bytes: usize,
     /// Bytes of publications on the way from all handles to one shard, counted in the
-    /// same way; and as much of other mail (closes, joins, questions), which counts
+    /// same way; and as much of other mail (closes, joins, queries), which counts
     /// until it has been looked at. Above it a handle answers
     /// [`Busy`](crate::shard::SendError::Busy). Default 8 MiB.
     pub handle_window_bytes: usize,

@@ -29,11 +29,11 @@ fn mail_comes_in_the_order_in_which_it_was_sent() {
 #[test]
 fn handles_have_so_many_bytes_underway_and_whoever_waits_learns_of_credit() {
     let (mailbox, sender) = Mailbox::new(100);
-    let publication = Origin::Handle;
+    let publication = Origin::HandlePublication;
     let reserve = |bytes| sender.reserve(publication, bytes);
     assert!(reserve(60) && reserve(60), "the last may go beyond");
     assert!(!reserve(1) && sender.is_full());
-    assert!(sender.reserve(Origin::Caller, 100), "other mail has a window of its own");
+    assert!(sender.reserve(Origin::HandleRequest, 100), "other mail has a window of its own");
     let credit = sender.listen();
     mailbox.credit_handles((60, 0));
     credit.wait();
