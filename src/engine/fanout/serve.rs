@@ -146,7 +146,7 @@ fn served(core: &mut Core, slot: u32, id: ConnId) {
         State::Handshake | State::Open => {}
         State::Closing => closing::await_peer(core, slot),
         State::Lingering => {
-            if !std::mem::replace(&mut connection.flags.shut, true) {
+            if !std::mem::replace(&mut connection.flags.write_closed, true) {
                 core.socket_actions.push(SocketAction::Shutdown(id));
             }
             closing::await_peer(core, slot);

@@ -51,11 +51,11 @@ pub(crate) fn begin_close(core: &mut Core, id: ConnId) {
     let slot = id.slot();
     let Some(connection) = core.find_mut(id) else { return };
     let reason = connection.reason();
-    let half_open = std::mem::take(&mut core.connections[slot].flags.half_open);
-    let abrupt = reason.is_abrupt() && !half_open;
+    let half_closed = std::mem::take(&mut core.connections[slot].flags.half_closed);
+    let abrupt = reason.is_abrupt() && !half_closed;
     core.stats.connections -= 1;
     membership::leave_all(core, id, !abrupt);
-    if half_open {
+    if half_closed {
         // It gets what it has coming, and then the end of the stream: there is
         // nobody to shake hands with.
         core.connections[slot].flags.close_queued = true;
@@ -130,7 +130,7 @@ pub(crate) fn on_eof(core: &mut Core, id: ConnId) {
     let Some(connection) = core.find_mut(id) else { return };
     match connection.state {
         State::Open => {
-            connection.flags.half_open = true;
+            connection.flags.half_closed = true;
             disconnect(core, id, Disconnect::Lost);
         }
         State::Handshake => core.endings.to_reap.push(id),
@@ -165,7 +165,7 @@ pub(crate) fn remove(core: &mut Core, id: ConnId) {
 /// every batch.
 pub(crate) fn await_peer(core: &mut Core, slot: u32) {
     let connection = &mut core.connections[slot];
-    if !std::mem::replace(&mut connection.flags.awaited, true) {
+    if !std::mem::replace(&mut connection.flags.close_deadline_set, true) {
         let at = core.now.tick_after(core.limits.close_timeout);
         core.connections[slot].deadline = at;
         core.schedule_by(slot, at);

@@ -30,10 +30,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) fn on_timer(core: &mut Core, id: ConnId, tick: Tick) {
     let now = core.now.tick();
     let Some(connection) = core.find_mut(id) else { return };
-    if !connection.flags.timed || connection.timer != tick {
+    if !connection.flags.timer_set || connection.timer != tick {
         return;
     }
-    connection.flags.timed = false;
+    connection.flags.timer_set = false;
     if connection.is_blocked() {
         core.endings.timed_out.push(id);
     }
@@ -49,7 +49,7 @@ pub(crate) fn on_timer(core: &mut Core, id: ConnId, tick: Tick) {
         }
         State::Open => heartbeat(core, id),
         State::Closing | State::Lingering | State::Finished => {
-            let awaited = connection.flags.awaited;
+            let awaited = connection.flags.close_deadline_set;
             let deadline = core.timers.extended(connection.deadline);
             if awaited && reached(deadline, now) {
                 closing::disconnect(core, id, Disconnect::Lost);

@@ -86,11 +86,11 @@ pub(crate) struct Flags {
     /// Some entry of a log excepts it since its last flush.
     pub(crate) excepted: bool,
     /// `timer` is the tick of an entry in the wheel.
-    pub(crate) timed: bool,
+    pub(crate) timer_set: bool,
     /// The peer's Close frame, or an error, has come: what follows is not read.
     pub(crate) read_closed: bool,
     /// The peer closed its side; it may still be reading.
-    pub(crate) half_open: bool,
+    pub(crate) half_closed: bool,
     /// A ping is out since `last_received`.
     pub(crate) pinged: bool,
     /// The connect hook ran, so the disconnect hook must.
@@ -98,9 +98,9 @@ pub(crate) struct Flags {
     /// Its Close frame is queued: no data may follow.
     pub(crate) close_queued: bool,
     /// The deadline for the peer to close is set.
-    pub(crate) awaited: bool,
+    pub(crate) close_deadline_set: bool,
     /// The sending side was closed.
-    pub(crate) shut: bool,
+    pub(crate) write_closed: bool,
     /// Nothing more of it is looked at for now; see [`HoldQueue`](super::hold_queue::HoldQueue).
     pub(crate) held: bool,
     /// Its driver has been told not to read it.

@@ -49,12 +49,12 @@ impl Timers {
     /// earlier.
     pub(crate) fn schedule(&mut self, connection: &mut Connection, id: ConnId, at: Tick) {
         connection.timer = self.wheel.insert(id, at);
-        connection.flags.timed = true;
+        connection.flags.timer_set = true;
     }
 
     /// Makes sure that the connection's timer comes up no later than `at`.
     pub(crate) fn schedule_by(&mut self, connection: &mut Connection, id: ConnId, at: Tick) {
-        if !connection.flags.timed || !reached(connection.timer, at) {
+        if !connection.flags.timer_set || !reached(connection.timer, at) {
             self.schedule(connection, id, at);
         }
     }
