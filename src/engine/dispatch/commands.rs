@@ -46,7 +46,7 @@ fn on_envelope(
     let command = match dialect.parse(incoming) {
         Ok(command) => command,
         Err(refusal) => {
-            core.tell(id.slot(), &Event::Refused(refusal));
+            core.send_event(id.slot(), &Event::Refused(refusal));
             return;
         }
     };
@@ -128,19 +128,19 @@ fn run_built_in(core: &mut Core, id: ConnId, command: &Command<'_>) {
             Ok(())
         }
         Command::Ping => {
-            core.tell(id.slot(), &Event::Pong);
+            core.send_event(id.slot(), &Event::Pong);
             Ok(())
         }
         Command::Custom { .. } => Err(Refusal::UnknownType),
     };
     if let Err(refusal) = refused {
-        core.tell(id.slot(), &Event::Refused(refusal));
+        core.send_event(id.slot(), &Event::Refused(refusal));
     }
 }
 
 fn subscribe(core: &mut Core, id: ConnId, room: &str) -> Result<(), Refusal<'static>> {
     let members = membership::join(core, id, Target::Room(room))?.members();
-    core.tell(id.slot(), &Event::Subscribed { room, members });
+    core.send_event(id.slot(), &Event::Subscribed { room, members });
     Ok(())
 }
 
@@ -150,7 +150,7 @@ fn unsubscribe(core: &mut Core, id: ConnId, room: &str) -> Result<(), Refusal<'s
     if !was_member && dialect.rules().unsubscribe_needs_membership {
         return Err(Refusal::NotSubscribed);
     }
-    core.tell(id.slot(), &Event::Unsubscribed { room });
+    core.send_event(id.slot(), &Event::Unsubscribed { room });
     Ok(())
 }
 

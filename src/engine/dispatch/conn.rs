@@ -161,7 +161,7 @@ impl<'a> Conn<'a> {
         incoming_mail::apply_handle_mail(self.core);
         let data = data.into();
         let message = Event::Message { event, room: None, data, from: None, user: None };
-        self.core.tell(self.slot(), &message);
+        self.core.send_event(self.slot(), &message);
     }
 
     /// Sends it a text message as it is, without its dialect's envelope.
@@ -183,7 +183,7 @@ impl<'a> Conn<'a> {
     /// Tells it that a request was refused, in its dialect's form of an error.
     pub fn refuse(&mut self, error: &HandlerError) {
         incoming_mail::apply_handle_mail(self.core);
-        self.core.tell(self.slot(), &Event::Refused(error.refusal()));
+        self.core.send_event(self.slot(), &Event::Refused(error.refusal()));
     }
 
     /// To the members of `room`, the connection itself included if it is one.
@@ -208,7 +208,7 @@ impl<'a> Conn<'a> {
         if to.shard() == self.core.shard {
             if self.core.find(to).is_some_and(|connection| connection.state == State::Open) {
                 let message = Event::Message { event, room: None, data, from: None, user: None };
-                self.core.tell(to.slot(), &message);
+                self.core.send_event(to.slot(), &message);
             }
         } else if self.core.process.has_shard(to.shard()) {
             let message = DirectMessage { to, event: event.into(), data: to_data(data) };

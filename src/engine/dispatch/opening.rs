@@ -105,7 +105,7 @@ fn open(core: &mut Core, app: &App, id: ConnId) {
     core.stats.upgraded += 1;
     core.stats.connections += 1;
     if admitted == Admit::Refuse {
-        core.tell(slot, &Event::Refused(Refusal::ServerFull));
+        core.send_event(slot, &Event::Refused(Refusal::ServerFull));
         closing::disconnect(core, id, Disconnect::ServerFull);
         return;
     }
@@ -114,7 +114,7 @@ fn open(core: &mut Core, app: &App, id: ConnId) {
     deadlines::start_heartbeat(core, id);
     if dialect.rules().greets {
         let client_id = core.client_id(id);
-        core.tell(slot, &Event::Connected { client_id });
+        core.send_event(slot, &Event::Connected { client_id });
     }
     hooks::run_connect_hooks(core, app, id);
 }

@@ -204,7 +204,7 @@ impl Core {
 
     /// Sends one event to one connection, in its dialect. Nothing follows a Close
     /// frame (RFC 6455 section 5.5.1).
-    pub(crate) fn tell(&mut self, slot: u32, event: &Event<'_>) {
+    pub(crate) fn send_event(&mut self, slot: u32, event: &Event<'_>) {
         let connection = &self.connections[slot];
         if connection.flags.close_queued {
             return;
