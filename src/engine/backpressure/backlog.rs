@@ -23,7 +23,7 @@ use crate::{
 
 /// The direct sends of a blocked connection wait with it; the turn's buffer
 /// does not.
-pub(crate) fn put_aside(core: &mut Core, slot: u32, turn: &Bytes) {
+pub(crate) fn queue_direct_sends(core: &mut Core, slot: u32, turn: &Bytes) {
     let connection = &mut core.connections[slot];
     if connection.direct_head == NONE {
         return;
@@ -60,7 +60,7 @@ pub(crate) fn recount(core: &mut Core, slot: u32) {
         let cursor = group.members[membership.position as usize].cursor;
         if cursor != group.log.end() {
             let (sent, now) = counted(group, cursor, connection.policy);
-            send_queue.logs.look(group.serial, sent, now);
+            send_queue.logs.observe(group.serial, sent, now);
         }
     }
 }
@@ -85,12 +85,12 @@ pub(crate) fn check_budget(core: &mut Core, slot: u32, passed: Option<Membership
     send_queue.is_full &=
         policy == SlowPolicy::DropNewest && send_queue.bytes() > send_queue.refill_at;
     match passed {
-        Some(membership) if send_queue.is_full => skip(core, slot, membership),
+        Some(membership) if send_queue.is_full => drop_logged(core, slot, membership),
         Some(membership) => {
             let group = core.rooms.group(membership.group);
             let cursor = group.members[membership.position as usize].cursor;
             let (sent, now) = counted(group, cursor, policy);
-            send_queue.logs.look(group.serial, sent, now);
+            send_queue.logs.observe(group.serial, sent, now);
         }
         None => {}
     }
@@ -111,7 +111,7 @@ pub(crate) fn check_budget(core: &mut Core, slot: u32, passed: Option<Membership
 }
 
 /// Drops what waits for `slot` in one room's log.
-fn skip(core: &mut Core, slot: u32, membership: Membership) {
+fn drop_logged(core: &mut Core, slot: u32, membership: Membership) {
     let Membership { group: index, position } = membership;
     let group = core.rooms.group(index);
     let (entries, end) = (group.log.entries(), group.log.end());
@@ -128,7 +128,7 @@ fn skip(core: &mut Core, slot: u32, membership: Membership) {
 pub(crate) fn detach_membership(core: &mut Core, slot: u32, index: u32, position: u32) {
     let send_queue = &core.connections[slot].send_queue;
     if send_queue.as_ref().is_some_and(|send_queue| send_queue.is_full) {
-        skip(core, slot, Membership { group: index, position });
+        drop_logged(core, slot, Membership { group: index, position });
         return;
     }
     let group = core.rooms.group_mut(index);

@@ -72,7 +72,7 @@ fn head_of_log(core: &Core, membership: Membership, cursor: Cursor) -> Option<Se
 /// Drops the oldest over all sides. What is kept stays where it is: in a log,
 /// dropping is moving the cursor. Returns how many messages were dropped.
 fn drop_oldest(core: &mut Core, slot: u32, mut pending: PendingLogs, budget: usize) -> usize {
-    let (mut logged, low) = (0, lowest_mark(core, slot, &pending, budget));
+    let (mut logged, low) = (0, low_watermark_for(core, slot, &pending, budget));
     for (membership, cursor) in &pending {
         logged += log(core, *membership).cost_behind(*cursor);
     }
@@ -115,7 +115,7 @@ fn drop_oldest(core: &mut Core, slot: u32, mut pending: PendingLogs, budget: usi
 
 /// What may be left after dropping the oldest: three quarters of the budget, or
 /// the newest frame if it is larger and fits into the budget.
-fn lowest_mark(core: &Core, slot: u32, pending: &PendingLogs, budget: usize) -> usize {
+fn low_watermark_for(core: &Core, slot: u32, pending: &PendingLogs, budget: usize) -> usize {
     let queue = core.connections[slot].send_queue.as_ref().map(|send_queue| &send_queue.queue);
     let mut newest = queue.and_then(FrameQueue::newest).unwrap_or_default();
     for (membership, _) in pending {
@@ -125,7 +125,7 @@ fn lowest_mark(core: &Core, slot: u32, pending: &PendingLogs, budget: usize) -> 
             newest = newest.max((sequence, log.cost_behind(last)));
         }
     }
-    low_mark(budget).max(newest.1.min(budget))
+    low_watermark(budget).max(newest.1.min(budget))
 }
 
 /// Keeps as much as the budget allows of the oldest over all sides, in the
@@ -166,7 +166,7 @@ fn drop_newest(core: &mut Core, slot: u32, pending: &PendingLogs, budget: usize)
         let at = *at;
         heads.replace_first(head_of_log(core, membership, at));
     }
-    let mut dropped = cut(core, slot, queued, fresh, budget);
+    let mut dropped = truncate_queue(core, slot, queued, fresh, budget);
     for ((membership, _), from) in pending.iter().zip(next) {
         let log = log(core, *membership);
         let end = log.end();
@@ -179,7 +179,13 @@ fn drop_newest(core: &mut Core, slot: u32, pending: &PendingLogs, budget: usize)
 /// Keeps the first `queued` entries of the connection's own queue and those that
 /// were stored, as far as the budget allows. Returns how many messages were
 /// dropped.
-fn cut(core: &mut Core, slot: u32, queued: usize, fresh: Vec<Waiting>, budget: usize) -> usize {
+fn truncate_queue(
+    core: &mut Core,
+    slot: u32,
+    queued: usize,
+    fresh: Vec<Waiting>,
+    budget: usize,
+) -> usize {
     let send_queue = core.connections[slot].send_queue();
     let mut dropped = 0;
     while send_queue.queue.len() > queued {
@@ -194,7 +200,7 @@ fn cut(core: &mut Core, slot: u32, queued: usize, fresh: Vec<Waiting>, budget: u
     send_queue.queue.give_back();
     send_queue.is_full = true;
     // At least something must be read first, whatever the last to go took along.
-    send_queue.refill_at = low_mark(budget).min(send_queue.bytes().saturating_sub(1));
+    send_queue.refill_at = low_watermark(budget).min(send_queue.bytes().saturating_sub(1));
     dropped
 }
 
@@ -264,6 +270,6 @@ fn find_survivors(
 
 /// What may wait after a policy was applied: three quarters of the budget, so that
 /// it is not called again for each message.
-fn low_mark(budget: usize) -> usize {
+fn low_watermark(budget: usize) -> usize {
     budget - budget / 4
 }

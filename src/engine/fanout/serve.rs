@@ -70,7 +70,7 @@ pub(super) fn serve(
     let Some(connection) = core.connections.occupied_mut(slot) else { return };
     connection.flags.ready = false;
     if connection.is_blocked() {
-        backlog::put_aside(core, slot, turn);
+        backlog::queue_direct_sends(core, slot, turn);
         backlog::check_budget(core, slot, passed);
         return;
     }
@@ -95,7 +95,7 @@ pub(super) fn serve(
         apply(core, slot, taken);
         sent(core, slot, bytes, slices, sending);
         if sending == Sending::Pending {
-            backlog::put_aside(core, slot, turn);
+            backlog::queue_direct_sends(core, slot, turn);
             backlog::recount(core, slot);
             backlog::check_budget(core, slot, None);
             holds::release_if_answered(core, id);

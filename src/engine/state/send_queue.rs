@@ -171,7 +171,7 @@ impl LogBacklog {
 
     /// In the group `serial` so much was ever published: `sent` before the
     /// connection's cursor, `now` in all.
-    pub(crate) fn look(&mut self, serial: u64, sent: u64, now: u64) {
+    pub(crate) fn observe(&mut self, serial: u64, sent: u64, now: u64) {
         debug_assert!(sent <= now);
         match self.seen.binary_search_by_key(&serial, |(serial, _)| *serial) {
             Ok(index) => {
@@ -227,11 +227,11 @@ mod tests {
     #[test]
     fn a_look_counts_only_what_is_new() {
         let mut logs = LogBacklog::default();
-        logs.look(7, 100, 150);
-        logs.look(3, 0, 10);
-        logs.look(7, 100, 150);
+        logs.observe(7, 100, 150);
+        logs.observe(3, 0, 10);
+        logs.observe(7, 100, 150);
         assert_eq!(logs.bytes(), 60);
-        logs.look(7, 100, 180);
+        logs.observe(7, 100, 180);
         assert_eq!(logs.bytes(), 90);
         logs.forget(7, 100);
         assert_eq!(logs.bytes(), 10);
@@ -240,8 +240,8 @@ mod tests {
     #[test]
     fn a_member_that_comes_back_is_not_charged_for_what_it_missed() {
         let mut logs = LogBacklog::default();
-        logs.look(7, 100, 100);
-        logs.look(7, 400, 450);
+        logs.observe(7, 100, 100);
+        logs.observe(7, 400, 450);
         assert_eq!(logs.bytes(), 50);
     }
 }

@@ -146,7 +146,7 @@ impl Run {
             let group = core.rooms.group(membership.group);
             let cursor = group.members[membership.position as usize].cursor;
             let (entries, end) = (group.log.entries(), group.log.end());
-            exact.look(group.serial, entries.cost_at(cursor), entries.cost_at(end));
+            exact.observe(group.serial, entries.cost_at(cursor), entries.cost_at(end));
         }
         assert_eq!(send_queue.logs.bytes(), exact.bytes());
         assert!(send_queue.waiting() <= self.budget, "{} of {}", send_queue.waiting(), self.budget);
