@@ -67,7 +67,7 @@ struct Health {
 
 /// Answers without asking a shard: one that hangs would keep the answer back.
 async fn health(State(Asked { health, phase }): State<Asked>) -> Response {
-    let seen = health.look();
+    let seen = health.check();
     let (code, status, reason) = match (*phase.borrow(), seen.stalled) {
         (Phase::Draining | Phase::Ended, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining", None),
         (Phase::Serving, None) => (StatusCode::OK, "healthy", None),

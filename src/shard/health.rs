@@ -46,7 +46,7 @@ impl HealthCheck {
     }
 
     /// Looks. Never waits for a shard.
-    pub fn look(&self) -> Health {
+    pub fn check(&self) -> Health {
         let now_ms = self.clock.now().since_start_ms;
         let pulses = &self.process.pulses;
         let overdue = pulses.iter().map(|pulse| pulse.overdue_ms(now_ms)).enumerate();

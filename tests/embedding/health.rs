@@ -32,17 +32,17 @@ fn only_a_shard_that_hangs_in_a_handler_is_stalled_and_only_until_it_returns() {
         let running = engine.start().expect("threads");
         let check = running.health_check();
         let mut client = Client::open(address, "/ws/raw");
-        assert_eq!((check.look().connections, check.look().stalled), (1, None));
+        assert_eq!((check.check().connections, check.check().stalled), (1, None));
         client.send("work");
         let shard = has_entered.recv().expect("a handler");
-        wait_until("the shard is stalled", || check.look().stalled.is_some());
-        let (stalled, overdue) = check.look().stalled.expect("a stalled shard");
+        wait_until("the shard is stalled", || check.check().stalled.is_some());
+        let (stalled, overdue) = check.check().stalled.expect("a stalled shard");
         assert_eq!(stalled, usize::from(shard));
         assert!(overdue > Duration::from_secs(1), "{overdue:?}");
         go.send(()).expect("a handler");
         assert_eq!(client.text(), "done");
         // The other one, which has slept for as long, never was.
-        wait_until("the shard turns again", || check.look().stalled.is_none());
+        wait_until("the shard turns again", || check.check().stalled.is_none());
         running.handle().shutdown();
         drop(client);
         running.join().expect("an end in order");
