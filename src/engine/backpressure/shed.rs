@@ -207,7 +207,7 @@ fn truncate_queue(
 /// Keeps the newest publication for each group and key, in the connection's
 /// own queue, and every direct send. Returns how many were replaced.
 fn conflate(core: &mut Core, slot: u32, pending: &PendingLogs) -> usize {
-    let mut replaced = core.connections[slot].send_queue().queue.settle();
+    let mut replaced = core.connections[slot].send_queue().queue.conflate_new();
     let mut survivors = Vec::new();
     for (room, (membership, from)) in pending.iter().enumerate() {
         let before = survivors.len();
@@ -227,7 +227,7 @@ fn conflate(core: &mut Core, slot: u32, pending: &PendingLogs) -> usize {
     }
     send_queue.queue.merge(fresh.iter().copied());
     for (survivor, waiting) in survivors.iter().zip(fresh) {
-        send_queue.queue.latest.get_or_insert_default().enters(survivor.record);
+        send_queue.queue.conflation.get_or_insert_default().insert(survivor.record);
         replaced += usize::from(send_queue.queue.replace(survivor.record, waiting));
     }
     send_queue.queue.compact();
@@ -249,7 +249,7 @@ fn find_survivors(
     let group = core.rooms.group(membership.group);
     let (entries, serial) = (group.log.entries(), group.serial);
     let queue = &mut core.connections[slot].send_queue().queue;
-    let latest = queue.latest.get_or_insert_default();
+    let conflation = queue.conflation.get_or_insert_default();
     let mut cursor = entries.end();
     while cursor != from {
         cursor = cursor.wrapping_sub(1);
@@ -258,8 +258,8 @@ fn find_survivors(
             continue;
         }
         let sequence = sequence_of_publication(publication);
-        let record = latest.record(serial, entries.key(cursor));
-        if latest.claim(record, sequence) {
+        let record = conflation.record(serial, entries.key(cursor));
+        if conflation.claim(record, sequence) {
             survivors.push(Survivor { sequence, room, cursor, record });
         }
         if !entries.has_keys() {

@@ -9,8 +9,8 @@ use std::{collections::VecDeque, ops::Range};
 use bytes::Bytes;
 
 use super::{
+    conflation::Conflation,
     entries::{grow, shrink},
-    latest::Latest,
     room_log::Slices,
     segments::{Segments, WHOLE_SEGMENT_BYTES},
     waiting::{Record, Sequence, Tag, Waiting},
@@ -32,7 +32,7 @@ pub(crate) struct FrameQueue {
     /// What the entries that are answers are counted as.
     answer_bytes: usize,
     /// Which publications replace which, in a queue that is conflated.
-    pub(crate) latest: Option<Box<Latest>>,
+    pub(crate) conflation: Option<Box<Conflation>>,
 }
 
 impl FrameQueue {
@@ -49,7 +49,7 @@ impl FrameQueue {
     pub(crate) fn kept_bytes(&self) -> usize {
         self.segments.kept_bytes()
             + self.entries.len() * WAITING_BYTES
-            + self.latest.as_ref().map_or(0, |latest| latest.kept_bytes())
+            + self.conflation.as_ref().map_or(0, |conflation| conflation.kept_bytes())
     }
 
     /// Those of them that are answers to what the connection itself sent.
@@ -64,11 +64,11 @@ impl FrameQueue {
 
     /// The first entry at or behind `index` that was not replaced.
     pub(crate) fn next_alive(&self, index: usize) -> usize {
-        match &self.latest {
+        match &self.conflation {
             None => index,
-            Some(latest) => {
+            Some(conflation) => {
                 let rest = self.entries.range(index.min(self.entries.len())..);
-                index + rest.take_while(|entry| !latest.is_alive(entry)).count()
+                index + rest.take_while(|entry| !conflation.is_alive(entry)).count()
             }
         }
     }
@@ -159,8 +159,8 @@ impl FrameQueue {
     }
 
     fn release(&mut self, entry: &Waiting) -> usize {
-        if let Some(latest) = &mut self.latest
-            && !latest.leaves(entry)
+        if let Some(conflation) = &mut self.conflation
+            && !conflation.remove(entry)
         {
             return 0;
         }
@@ -174,25 +174,29 @@ impl FrameQueue {
     /// Makes `entry`, which waits here, the newest of its record: the one before
     /// it, if it still waits, is replaced. Returns whether it was.
     pub(crate) fn replace(&mut self, record: Record, entry: Waiting) -> bool {
-        let Some(latest) = &mut self.latest else { return false };
-        let Some(before) = latest.set_newest(record, entry) else { return false };
-        latest.wasted += before.place.shared_len();
+        let Some(conflation) = &mut self.conflation else { return false };
+        let Some(before) = conflation.set_newest(record, entry) else { return false };
+        conflation.wasted += before.place.shared_len();
         self.segments.release(before.place);
         true
     }
 
     /// Replaces what came in since the last time without being held against what
     /// waits. Returns how many messages were replaced.
-    pub(crate) fn settle(&mut self) -> usize {
-        let unsettled = self.latest.as_mut().is_some_and(|latest| latest.take_unsettled());
-        if !unsettled {
+    pub(crate) fn conflate_new(&mut self) -> usize {
+        let unconflated =
+            self.conflation.as_mut().is_some_and(|conflation| conflation.take_unconflated());
+        if !unconflated {
             return 0;
         }
         let mut replaced = 0;
         for index in 0..self.entries.len() {
             let entry = self.entries[index];
             if let Some(record) = entry.by_record()
-                && self.latest.as_ref().is_some_and(|latest| latest.is_newer(record, &entry))
+                && self
+                    .conflation
+                    .as_ref()
+                    .is_some_and(|conflation| conflation.is_newer(record, &entry))
             {
                 replaced += usize::from(self.replace(record, entry));
             }
@@ -203,13 +207,13 @@ impl FrameQueue {
     /// Forgets what was replaced, if that is a good part of the queue.
     pub(crate) fn compact(&mut self) {
         let kept = self.kept_bytes();
-        let Some(latest) = &mut self.latest else { return };
-        if !latest.is_sparse(self.entries.len(), kept) {
+        let Some(conflation) = &mut self.conflation else { return };
+        if !conflation.is_sparse(self.entries.len(), kept) {
             return;
         }
         let mut entries = std::mem::take(&mut self.entries);
-        entries.retain(|entry| latest.is_alive(entry));
-        let mut packed = Self { latest: Some(Box::default()), ..Self::default() };
+        entries.retain(|entry| conflation.is_alive(entry));
+        let mut packed = Self { conflation: Some(Box::default()), ..Self::default() };
         packed.entries.reserve_exact(entries.len());
         self.close_segment();
         for old in entries {
@@ -217,7 +221,7 @@ impl FrameQueue {
             let slice = Slice::new(bytes, range);
             let mut new = packed.store(old.sequence, &slice, old.tag);
             if let (Some(from), Some(to), Some(record)) =
-                (&self.latest, &mut packed.latest, old.by_record())
+                (&self.conflation, &mut packed.conflation, old.by_record())
             {
                 let taken = to.take_over(from, record);
                 new.tag = Tag::record(taken);

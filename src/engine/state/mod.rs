@@ -1,10 +1,11 @@
 //! What one shard keeps, each part with what it can do alone: connections (`arena`,
 //! `connection`), rooms with their members (`rooms`) and logs (`room_log`, `entries`),
-//! what waits for a slow reader (`send_queue`, `frame_queue`, `segments`, `latest`), who is held
+//! what waits for a slow reader (`send_queue`, `frame_queue`, `segments`, `conflation`), who is held
 //! (`hold_queue`), the ways to other shards (`windows`, `outbound`) and timers
 //! (`timers`, `wheel`). `core` has them side by side. Decides nothing.
 
 pub(crate) mod arena;
+pub(crate) mod conflation;
 pub(crate) mod connection;
 pub(crate) mod core;
 pub(crate) mod direct_sends;
@@ -13,7 +14,6 @@ pub(crate) mod frame_queue;
 pub(crate) mod framing;
 pub(crate) mod heads;
 pub(crate) mod hold_queue;
-pub(crate) mod latest;
 pub(crate) mod membership_changes;
 pub(crate) mod outbound;
 pub(crate) mod refusals;

@@ -70,14 +70,14 @@ impl SendQueue {
     }
 
     /// What a publication with that key must be tagged with if it comes into the
-    /// queue unsettled: a connection that conflates wants to know it again.
+    /// queue unconflated: a connection that conflates wants to know it again.
     pub(crate) fn tag(&mut self, conflates: bool, serial: u64, key: Option<&str>) -> Tag {
         if !conflates {
             return Tag::NONE;
         }
-        let latest = self.queue.latest.get_or_insert_default();
-        let record = latest.record(serial, key);
-        latest.enters_unsettled(record);
+        let conflation = self.queue.conflation.get_or_insert_default();
+        let record = conflation.record(serial, key);
+        conflation.insert_unconflated(record);
         Tag::record(record)
     }
 

@@ -45,9 +45,9 @@ impl Pair {
                 }
                 true => {
                     let known = (rng.below(3) as u64, [None, Some("a"), Some("b")][rng.below(3)]);
-                    let latest = self.queue.latest.get_or_insert_default();
-                    let record = latest.record(known.0, known.1);
-                    latest.enters_unsettled(record);
+                    let conflation = self.queue.conflation.get_or_insert_default();
+                    let record = conflation.record(known.0, known.1);
+                    conflation.insert_unconflated(record);
                     (sequence_of_publication(sequence), Tag::record(record), Some(known))
                 }
             };
@@ -59,7 +59,7 @@ impl Pair {
         self.frames.sort_by_key(|frame| frame.sequence);
     }
 
-    fn settle(&mut self) -> usize {
+    fn conflate_new(&mut self) -> usize {
         let before = self.frames.len();
         let frames = self.frames.clone();
         self.frames.retain(|frame| {
@@ -105,7 +105,7 @@ impl Pair {
                     self.frames.pop();
                 }
             }
-            85..=94 => assert_eq!(self.queue.settle(), self.settle()),
+            85..=94 => assert_eq!(self.queue.conflate_new(), self.conflate_new()),
             _ => self.queue.compact(),
         }
     }
@@ -188,9 +188,9 @@ fn what_was_replaced_keeps_no_bytes_and_little_else() {
     let mut queue = FrameQueue::default();
     let owner = Bytes::from(vec![7; 10_000]);
     for sequence in 0..1000 {
-        let latest = queue.latest.get_or_insert_default();
-        let record = latest.record(sequence % 2, None);
-        latest.enters(record);
+        let conflation = queue.conflation.get_or_insert_default();
+        let record = conflation.record(sequence % 2, None);
+        conflation.insert(record);
         let tag = Tag::record(record);
         let waiting = queue.store(sequence * 2, &Slice::new(&owner, 0..5000), tag);
         queue.merge([waiting]);

@@ -15,13 +15,14 @@ use super::waiting::{Record, Sequence, Waiting};
 
 /// What a record is counted as beside its key's text: itself, its place in the
 /// table, and what both may have reserved.
-const RECORD_BYTES: usize = size_of::<Known>() * 5 / 4 + 16;
+const RECORD_BYTES: usize = size_of::<KeyState>() * 5 / 4 + 16;
 
 /// What the key's allocation is counted as beside its text.
 const KEY_BYTES: usize = 16;
 
+/// What is known of one group's key.
 #[derive(Debug)]
-struct Known {
+struct KeyState {
     /// The serial number of the group.
     serial: u64,
     key: Option<Box<str>>,
@@ -34,16 +35,16 @@ struct Known {
     entries: u32,
 }
 
-impl Known {
+impl KeyState {
     fn cost(&self) -> usize {
         RECORD_BYTES + self.key.as_ref().map_or(0, |key| KEY_BYTES + key.len())
     }
 }
 
-/// The newest publications of one queue.
+/// The records of one queue: by group and key, which entry is the newest.
 #[derive(Debug, Default)]
-pub(crate) struct Latest {
-    records: Vec<Known>,
+pub(crate) struct Conflation {
+    records: Vec<KeyState>,
     table: HashTable<Record>,
     hasher: foldhash::fast::RandomState,
     /// What the records that have entries are counted as.
@@ -55,10 +56,10 @@ pub(crate) struct Latest {
     /// Bytes of those in segments that others keep.
     pub(super) wasted: usize,
     /// Entries came in that were not held against the newest.
-    unsettled: bool,
+    unconflated: bool,
 }
 
-impl Latest {
+impl Conflation {
     /// Bytes that are kept for what waits.
     pub(crate) fn kept_bytes(&self) -> usize {
         self.kept
@@ -76,10 +77,10 @@ impl Latest {
             return *record;
         }
         let key = key.map(Into::into);
-        self.add(Known { serial, key, claimed: 0, newest: None, entries: 0 })
+        self.add(KeyState { serial, key, claimed: 0, newest: None, entries: 0 })
     }
 
-    fn add(&mut self, known: Known) -> Record {
+    fn add(&mut self, known: KeyState) -> Record {
         let record = self.records.len() as Record;
         if self.records.len() == self.records.capacity() {
             self.records.reserve_exact((self.records.len() / 4).max(4));
@@ -105,7 +106,7 @@ impl Latest {
     }
 
     /// An entry of this record comes into the queue.
-    pub(crate) fn enters(&mut self, record: Record) {
+    pub(crate) fn insert(&mut self, record: Record) {
         let known = &mut self.records[record as usize];
         known.entries += 1;
         if known.entries == 1 {
@@ -115,15 +116,15 @@ impl Latest {
     }
 
     /// An entry of this record comes in that may be newer than the newest; see
-    /// [`Latest::take_unsettled`].
-    pub(crate) fn enters_unsettled(&mut self, record: Record) {
-        self.enters(record);
-        self.unsettled = true;
+    /// [`Conflation::take_unconflated`].
+    pub(crate) fn insert_unconflated(&mut self, record: Record) {
+        self.insert(record);
+        self.unconflated = true;
     }
 
     /// Whether entries came in that were not held against the newest.
-    pub(crate) fn take_unsettled(&mut self) -> bool {
-        std::mem::take(&mut self.unsettled)
+    pub(crate) fn take_unconflated(&mut self) -> bool {
+        std::mem::take(&mut self.unconflated)
     }
 
     pub(crate) fn is_newer(&self, record: Record, entry: &Waiting) -> bool {
@@ -147,7 +148,7 @@ impl Latest {
     }
 
     /// An entry goes out of the queue. Returns whether it was alive.
-    pub(crate) fn leaves(&mut self, entry: &Waiting) -> bool {
+    pub(crate) fn remove(&mut self, entry: &Waiting) -> bool {
         let Some(record) = entry.by_record() else { return true };
         let is_alive = self.is_alive(entry);
         let known = &mut self.records[record as usize];
@@ -175,8 +176,8 @@ impl Latest {
     pub(super) fn take_over(&mut self, from: &Self, record: Record) -> Record {
         let known = &from.records[record as usize];
         let record = self.record(known.serial, known.key.as_deref());
-        self.enters(record);
-        self.unsettled |= from.unsettled;
+        self.insert(record);
+        self.unconflated |= from.unconflated;
         self.records[record as usize].claimed = known.claimed;
         record
     }
