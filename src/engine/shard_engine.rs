@@ -240,7 +240,7 @@ impl ShardEngine {
 
     /// Begins a drain if one is asked for; `now_ms` is the process's clock. Returns
     /// whether that is now.
-    pub(crate) fn begin_drain_if_asked(&mut self, now_ms: u64) -> bool {
+    pub(crate) fn begin_drain_if_requested(&mut self, now_ms: u64) -> bool {
         let core = &mut self.core;
         core.drain.begin(&core.process.drain, now_ms, core.limits.drain_timeout)
     }

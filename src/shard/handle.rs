@@ -276,7 +276,7 @@ impl Handle {
     /// the shards end when all have gone, or after
     /// [`Limits::drain_timeout`](crate::engine::Limits::drain_timeout).
     pub fn shutdown(&self) {
-        self.0.process.drain.ask();
+        self.0.process.drain.request();
         for sender in &self.0.senders {
             sender.ring();
         }

@@ -194,7 +194,7 @@ impl<D: Driver> Shard<D> {
     /// accepted or read, so that nothing more is published, and what was published
     /// is mailed. Only when every shard has done that are connections closed.
     fn quiesce(&mut self) {
-        if self.engine.begin_drain_if_asked(self.standstill.clock_ms()) {
+        if self.engine.begin_drain_if_requested(self.standstill.clock_ms()) {
             self.driver.stop_accepting();
         }
     }

@@ -19,7 +19,7 @@ use std::{
 /// What the shards of a process tell each other of its drain.
 #[derive(Debug, Default)]
 pub(crate) struct DrainSignal {
-    asked: AtomicBool,
+    requested: AtomicBool,
     /// One bit for each shard that takes in nothing more and has sent all mail.
     quiet: AtomicU64,
 }
@@ -27,14 +27,14 @@ pub(crate) struct DrainSignal {
 impl DrainSignal {
     /// Nobody comes in any more, and all who are in are to go: each shard sees it
     /// at its next turn.
-    pub(crate) fn ask(&self) {
-        self.asked.store(true, Ordering::SeqCst);
+    pub(crate) fn request(&self) {
+        self.requested.store(true, Ordering::SeqCst);
     }
 
-    /// Whether [`DrainSignal::ask`] was called.
-    pub(crate) fn is_asked(&self) -> bool {
+    /// Whether [`DrainSignal::request`] was called.
+    pub(crate) fn is_requested(&self) -> bool {
         // Acquire: what was sent to the shards before that is seen with it.
-        self.asked.load(Ordering::Acquire)
+        self.requested.load(Ordering::Acquire)
     }
 
     /// The shard takes in nothing more from clients, and its mail to the others
@@ -114,7 +114,7 @@ impl Drain {
     /// First step, if a drain is asked for: from `now_ms` on it may take `timeout`.
     /// Returns whether it begins now.
     pub(crate) fn begin(&mut self, signal: &DrainSignal, now_ms: u64, timeout: Duration) -> bool {
-        let begins = !self.has_begun() && signal.is_asked();
+        let begins = !self.has_begun() && signal.is_requested();
         if begins {
             let deadline_ms = now_ms.saturating_add(timeout.as_millis() as u64);
             *self = Self { step: Step::Quiescing, deadline_ms };
@@ -138,7 +138,7 @@ impl Drain {
     /// is quiet.
     pub(crate) fn has_step(self, signal: &DrainSignal, all_shards: u64) -> bool {
         match self.step {
-            Step::Serving => signal.is_asked(),
+            Step::Serving => signal.is_requested(),
             Step::Quiescing => signal.quiet_shards() == all_shards,
             Step::Closing(_) | Step::Closed => false,
         }
@@ -154,7 +154,7 @@ mod tests {
         let (signal, mut drain) = (DrainSignal::default(), Drain::default());
         let begin = |drain: &mut Drain| drain.begin(&signal, 0, Duration::ZERO);
         assert!(!begin(&mut drain) && !drain.holds_clients());
-        signal.ask();
+        signal.request();
         assert!(drain.has_step(&signal, 0b11) && begin(&mut drain) && !begin(&mut drain));
         assert!(signal.quiesce(0) && !signal.quiesce(0));
         assert!(drain.holds_clients() && !drain.is_closing() && !drain.has_step(&signal, 0b11));
@@ -172,7 +172,7 @@ mod tests {
     fn a_drain_may_take_its_time_out_from_when_it_begins() {
         let (signal, mut drain) = (DrainSignal::default(), Drain::default());
         assert!(drain.time_left(1000) > Duration::from_secs(1_000_000));
-        signal.ask();
+        signal.request();
         drain.begin(&signal, 5000, Duration::from_secs(2));
         drain.begin(&signal, 6000, Duration::from_secs(2));
         drain.begin_closing();
