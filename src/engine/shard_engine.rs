@@ -1,5 +1,5 @@
 //! The engine of one shard: what happened goes in, what to do comes out. Pure:
-//! no socket, no clock, no thread. Each call is handed to the room whose it is.
+//! no socket, no clock, no thread. Each call is handed to the folder of `engine` whose task it is.
 
 use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The way between shards, and from any thread to a shard: one lock-free channel per
+//! From shard to shard, and from any thread to a shard: one lock-free channel per
 //! shard and one wake per burst. Knows no bound of its own but that of the handles:
 //! what shards send each other is bounded by the engine's windows.
 

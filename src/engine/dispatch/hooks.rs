@@ -177,8 +177,8 @@ pub(crate) fn run_connect_hooks(core: &mut Core, app: &App, id: ConnId) {
         let Err(failure) = call(|| hook(&mut Conn::new(core, id))) else { continue };
         on_failure(core, app, id, "connect", &failure);
         if let Failure::Error(error) = *failure {
-            let words = dialect.error_text(&error.refusal()).to_owned();
-            closing::disconnect(core, id, Disconnect::Refused(words.into()));
+            let text = dialect.error_text(&error.refusal()).to_owned();
+            closing::disconnect(core, id, Disconnect::Refused(text.into()));
         }
         return;
     }

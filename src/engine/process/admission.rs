@@ -1,5 +1,5 @@
 //! How many connections there are, in all and per address, over all shards.
-//! Touched when a connection comes and goes, never for a message.
+//! Touched when a connection comes and goes, never for a message. Knows no connection.
 
 use std::{
     net::{IpAddr, Ipv6Addr},

@@ -1,4 +1,4 @@
-//! What reaches a shard from other threads, and who is charged for it on the way.
+//! What reaches a shard from other threads, and who is charged for it until then.
 
 use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
@@ -90,7 +90,7 @@ pub(crate) enum Origin {
     HandlePublication,
     /// All handles together, for anything else: neither waits for the other.
     HandleRequest,
-    /// Nobody: what shards tell each other about the way between them.
+    /// Nobody: what shards tell each other about the windows between them.
     Shard,
 }
 

@@ -1,5 +1,6 @@
 //! The connections of a shard, by slot. A slot is used again; a generation is not,
-//! so that an identity never means another connection than it did.
+//! so that an identity never means another connection than it did. Decides nothing
+//! about a connection.
 
 use std::ops::{Index, IndexMut};
 

@@ -14,9 +14,9 @@ use crate::{dialect::Incoming, id::ConnId};
 pub(crate) enum Cause {
     /// The members of a group, by its place in the table.
     Room(u32),
-    /// The way to another shard.
+    /// The window to another shard.
     Window(u8, Exhausted),
-    /// Itself, to take its answers.
+    /// Its own peer, to read its answers.
     Answers,
     /// Its turn: it had as many messages looked at as one may have in a turn.
     Turn,

@@ -1,6 +1,6 @@
-//! Joins and leaves that have not been reported to the embedding program's hooks. Hooks that
-//! join and leave in answer to joins and leaves could go on for ever, or branch out:
-//! so both the depth and the number are bounded. Knows no hooks.
+//! Joins and leaves that have not been reported to the embedding program's hooks. Hooks
+//! that join and leave in answer to joins and leaves could go on for ever, or branch
+//! out: so both the depth and the number are bounded. Knows no hooks.
 
 use std::{collections::VecDeque, sync::Arc};
 

@@ -12,7 +12,7 @@ use crate::{
 /// Parcels with the shards that get them, one bit each.
 pub(crate) type Parcels = Vec<(u64, Parcel)>;
 
-/// The ways out of one shard.
+/// What one shard sends to the others.
 pub(crate) struct Outbound {
     shard: u8,
     pub(crate) windows: Windows,
@@ -43,7 +43,7 @@ impl Outbound {
         (self.take_from_handles, self.handles_have_sent) = (take, have_sent);
     }
 
-    /// Sends `mail` to other shards, one bit each, and charges `id` for it on each way.
+    /// Sends `mail` to other shards, one bit each, and charges `id` for it in each window.
     pub(crate) fn post(&mut self, shards: u64, mail: Mail, id: ConnId) {
         let parcel = mail.charged_to(Origin::Connection(id));
         let mut left = shards;

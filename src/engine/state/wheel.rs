@@ -1,4 +1,5 @@
-//! A coarse timer wheel with lazy re-insertion. Time is an argument.
+//! A coarse timer wheel with lazy re-insertion. Time is an argument. Knows no
+//! connection's state.
 //!
 //! Each connection has one entry that counts: the one whose tick it remembers.
 //! Activity moves no entry; when an entry comes up, its connection says whether

@@ -1,8 +1,8 @@
-//! The ways from this shard to the others: how much of each is in use, by whom,
+//! The windows from this shard to the others: how much of each is in use, by whom,
 //! and who waits for it. And the other end: what this shard owes to the others for
 //! what it has taken of theirs. Knows bytes and identities; not rooms, not sockets.
 //!
-//! A way is a window in bytes. Whatever is sent on it is charged to a connection
+//! A window is a number of bytes. Whatever is sent to its shard is charged to a connection
 //! until the receiving shard's members have taken it and the credit has come back.
 //! One connection may use an eighth of what is free, so that whoever uses nothing
 //! always finds room, however many others use as much as they may.
@@ -23,7 +23,7 @@ struct Use {
     waits: bool,
 }
 
-/// The way to one other shard.
+/// The window to one other shard.
 #[derive(Debug, Default)]
 struct Window {
     /// Charged and not credited yet: the sum over `by_connection`.
@@ -51,7 +51,7 @@ struct OwedCredit {
     is_requested: bool,
 }
 
-/// All ways of one shard.
+/// All windows of one shard.
 #[derive(Debug)]
 pub(crate) struct Windows {
     limit: usize,
@@ -71,7 +71,7 @@ pub(crate) enum Exhausted {
 }
 
 impl Windows {
-    /// The ways to and from `shards` shards, of `limit` bytes each.
+    /// The windows to and from `shards` shards, of `limit` bytes each.
     pub(crate) fn new(shards: usize, limit: usize) -> Self {
         Self {
             limit,
@@ -120,7 +120,7 @@ impl Windows {
         self.limit.saturating_sub(window.bytes) / 8
     }
 
-    /// Has `id` told when there is room again on the way to `shard`. Returns whether
+    /// Has `id` told when there is room again in the window to `shard`. Returns whether
     /// the receiver must be asked to return credit at once.
     pub(crate) fn wait(&mut self, shard: u8, id: ConnId, why: Exhausted) -> bool {
         let window = &mut self.to[usize::from(shard)];
@@ -218,7 +218,7 @@ impl Windows {
         })
     }
 
-    /// Bytes charged on all ways from here and not credited yet.
+    /// Bytes charged in all windows from here and not credited yet.
     pub(crate) fn underway_bytes(&self) -> usize {
         self.to.iter().map(|window| window.bytes).sum()
     }

@@ -1,4 +1,4 @@
-//! Why a connection ends, in one table: the code and words that the peer gets,
+//! Why a connection ends, in one table: the code and text that the peer gets,
 //! and whether it should come back.
 
 use std::borrow::Cow;
@@ -17,7 +17,7 @@ pub enum Disconnect {
     ServerFull,
     /// The handler or a hook of the embedding program panicked: 1011.
     HandlerPanic,
-    /// The connect hook refused the connection: 1008, with its words.
+    /// The connect hook refused the connection: 1008, with its text.
     Refused(Cow<'static, str>),
     /// The embedding program asked for it.
     Requested {

@@ -1,4 +1,5 @@
 //! What there is to know about a connection, as a value that can leave its shard.
+//! Knows no shard's state.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 

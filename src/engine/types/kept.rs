@@ -14,7 +14,7 @@ pub struct Kept {
     pub parked: usize,
     /// Parts of messages and of request heads.
     pub partial: usize,
-    /// Charged on the ways between shards and from handles: in mailboxes, and what
+    /// Charged in the windows between shards and from handles: in mailboxes, and what
     /// members have not taken of it. Some of that lies in the logs too.
     pub underway: usize,
 }

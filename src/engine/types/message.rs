@@ -99,7 +99,7 @@ impl<'m> Message<'m> {
     }
 }
 
-/// The data as a `T`, or a reply that says what does not fit in the words of `T`,
+/// The data as a `T`, or a reply that says what does not fit into `T`,
 /// without a place: the client knows its message, not the payload that was cut out.
 fn parse_or_tell<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, HandlerError> {
     serde_json::from_slice(bytes).map_err(|error| {

@@ -1,4 +1,4 @@
-//! Time as the engine knows it: an argument, in ticks.
+//! Time as the engine knows it: an argument, in ticks. Reads no clock.
 
 use std::time::Duration;
 
