@@ -1,8 +1,9 @@
 //! What one shard keeps, each part with what it can do alone: connections (`arena`,
 //! `connection`), rooms with their members (`rooms`) and logs (`room_log`, `entries`),
-//! what waits for a slow reader (`send_queue`, `frame_queue`, `segments`, `conflation`), who is held
-//! (`hold_queue`), the windows to other shards (`windows`) and what is sent to them (`outbound`), and timers
-//! (`timers`, `wheel`). `core` has them side by side. Decides nothing.
+//! what waits for a slow reader (`send_queue`, `frame_queue`, `segments`, `conflation`),
+//! who is held (`hold_queue`), the windows to other shards (`windows`) and what is sent
+//! to them (`outbound`), and timers (`timers`, `wheel`). `core` has them side by side.
+//! Decides nothing.
 
 pub(crate) mod arena;
 pub(crate) mod conflation;

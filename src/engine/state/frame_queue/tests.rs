@@ -13,7 +13,7 @@ struct Frame {
     /// The group and key by which it is replaced.
     known: Option<(u64, Option<&'static str>)>,
     /// Of those that are known, only these replace and are replaced.
-    settled: bool,
+    conflated: bool,
 }
 
 /// A queue and what it should hold.
@@ -52,7 +52,7 @@ impl Pair {
                 }
             };
             fresh.push(self.queue.store(sequence, &slice, tag));
-            self.frames.push(Frame { sequence, bytes, known, settled: false });
+            self.frames.push(Frame { sequence, bytes, known, conflated: false });
         }
         self.published = self.published.max(sequence);
         self.queue.merge(fresh);
@@ -67,7 +67,7 @@ impl Pair {
                 |other: &&Frame| other.sequence > frame.sequence && other.known == frame.known;
             frame.known.is_none() || !frames.iter().any(|other| newer(&other))
         });
-        self.frames.iter_mut().for_each(|frame| frame.settled = true);
+        self.frames.iter_mut().for_each(|frame| frame.conflated = true);
         before - self.frames.len()
     }
 
