@@ -73,7 +73,7 @@ fn exported(text: &str) -> Vec<(String, String)> {
 fn members(text: &str, name: &str) -> Vec<String> {
     let (mut found, mut inside, mut is_enum) = (Vec::new(), false, false);
     for line in text.lines() {
-        if line == "#[cfg(test)]" {
+        if line == "mod tests {" {
             break;
         }
         if !line.starts_with([' ', '}']) && !line.is_empty() {
