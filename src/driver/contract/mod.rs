@@ -166,7 +166,7 @@ fn a_stale_generation_is_ignored<W: World>(seed: u64) {
     bench.driver.close(ID);
     assert!(bench.driver.detach(ID).is_none());
     bench.send(successor, &Bytes::from_static(b"for the successor"));
-    assert_eq!(bench.read_exactly(&mut peer, 12), b"for the successor");
+    assert_eq!(bench.read_exactly(&mut peer, 17), b"for the successor");
     bench.write_all(&mut peer, b"thanks");
     bench.until("data", |bench| bench.data(successor) == b"thanks");
     assert!(bench.seen.iter().all(|(from, _)| *from != ID));
