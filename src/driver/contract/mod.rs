@@ -50,6 +50,7 @@ contract! {
     bytes_arrive_whole_and_in_order,
     a_slow_reader_gets_everything_and_sent_comes_once,
     unsent_bytes_fall_with_each_that_the_peer_takes,
+    a_batch_for_a_reader_that_has_fallen_behind_is_not_done_before_it_has_left,
     what_was_done_is_sent_before_a_shutdown,
     what_was_done_is_sent_before_a_close,
     held_data_waits_while_sends_go_on,

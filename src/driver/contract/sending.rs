@@ -51,6 +51,30 @@ pub(super) fn unsent_bytes_fall_with_each_that_the_peer_takes<W: World>(seed: u6
     assert_eq!(bench.driver.unsent_bytes(ID), 0);
 }
 
+pub(super) fn a_batch_for_a_reader_that_has_fallen_behind_is_not_done_before_it_has_left<
+    W: World,
+>(
+    seed: u64,
+) {
+    let mut bench = Bench::<W>::new(seed);
+    let mut peer = bench.connect(ID);
+    let sent = bench.fill(ID, &mut peer).len();
+    let large = Bytes::from(pattern(STALLING_BYTES));
+    bench.world.resume(&mut peer);
+    let mut read = 0;
+    bench.until("sent", |bench| {
+        read += bench.world.read(&mut peer).0.len();
+        bench.count(ID, &Seen::Sent) == 1
+    });
+    bench.world.stall(&mut peer);
+    assert_eq!(bench.send(ID, &large), Sending::Pending);
+    bench.settle();
+    assert_eq!(bench.count(ID, &Seen::Sent), 1);
+    bench.world.resume(&mut peer);
+    bench.read_exactly(&mut peer, sent + large.len() - read);
+    bench.until("sent", |bench| bench.count(ID, &Seen::Sent) == 2);
+}
+
 /// Fills the connection as far as the driver says that it is done with what it was
 /// sent; all that.
 fn fill_to_the_last_done<W: World>(bench: &mut Bench<W>, peer: &mut W::Peer) -> Vec<u8> {

@@ -38,6 +38,8 @@ pub(super) mod flag {
     pub(in crate::driver) const QUEUED: u16 = 256 << TAKEN;
     /// The kernel was asked to tell of a failure.
     pub(in crate::driver) const WATCHED: u16 = 512 << TAKEN;
+    /// Its socket has refused something, and has not been seen empty since.
+    pub(in crate::driver) const SLOW: u16 = 1024 << TAKEN;
 }
 
 /// What a socket would not take at once.

@@ -18,7 +18,9 @@
 //! after [`Sending::Done`] was answered. The rest is then sent by an operation that
 //! lasts until all has left; what is asked of the connection meanwhile waits for
 //! it, and a connection that is closed meanwhile lives on until it has left, for
-//! five seconds at the most.
+//! five seconds at the most. From then on each of its sends is submitted at once and
+//! answered as it went, until its socket has been seen empty: a caller who is told
+//! `Done` again and again takes a slow reader for a fast one.
 
 mod accepting;
 mod arrivals;
@@ -250,6 +252,9 @@ impl Driver for UringDriver {
             unsent.tail.keep(batch, 0);
             connection.flags.set(flag::SENT_DUE);
             return Sending::Pending;
+        }
+        if connection.flags.any(flag::SLOW) {
+            return self.send_to_slow(id, batch);
         }
         self.ring.send(Tag::of(id), &connection.socket, batch);
         connection.epoch = self.ring.epoch_byte();

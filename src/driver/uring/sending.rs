@@ -2,7 +2,7 @@
 //! failures, and a connection that lingers because it was closed before its bytes had
 //! left. Knows connections and the ring; not what is received.
 
-use std::{io, net::Shutdown};
+use std::{io, net::Shutdown, os::fd::AsFd};
 
 use super::{
     UringDriver,
@@ -10,7 +10,8 @@ use super::{
     connection::{Connection, Unsent, flag},
 };
 use crate::{
-    driver::{Gone, tail::Tail},
+    batch::{Sending, Slice},
+    driver::{Gone, tail::Tail, unsent::bytes_in_socket},
     id::ConnId,
 };
 
@@ -26,6 +27,25 @@ impl UringDriver {
         self.settle();
     }
 
+    /// Sends on a connection whose socket has refused something of late, and says what
+    /// became of it.
+    pub(super) fn send_to_slow(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending {
+        let Some(connection) = self.table.find(id) else { return Sending::Done };
+        if bytes_in_socket(connection.socket.as_fd()) == 0 {
+            connection.flags.clear(flag::SLOW);
+        }
+        self.ring.send(Tag::of(id), &connection.socket, batch);
+        connection.epoch = self.ring.epoch_byte();
+        self.submit();
+        match self.table.find(id) {
+            Some(connection) if connection.unsent.is_some() => {
+                connection.flags.set(flag::SENT_DUE);
+                Sending::Pending
+            }
+            _ => Sending::Done,
+        }
+    }
+
     /// The rest of a silent send goes out by one that lasts.
     pub(super) fn on_refused(&mut self, tag: Tag, tail: Tail) {
         let Some(connection) = self.table.tagged(tag) else { return };
@@ -33,6 +53,7 @@ impl UringDriver {
         let Some(first) = tail.pieces().next() else { return };
         let key = self.ring.send_lasting(tag, &connection.socket, first.clone());
         connection.unsent = Some(Box::new(Unsent { tail, key }));
+        connection.flags.set(flag::SLOW);
     }
 
     /// A lasting send has ended, with as much as the socket took at once: what is
