@@ -2,10 +2,10 @@
 //! with the socket. Knows connections and the ring; not what is sent.
 
 use super::{
-    UringDriver,
     arrivals::{Received, Tag},
     connection::{Connection, flag},
-    holding::Kept,
+    kept::Kept,
+    state::UringDriver,
 };
 
 /// How often a detaching connection's last completion is looked for.

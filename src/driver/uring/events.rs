@@ -1,22 +1,12 @@
 //! What comes next of a turn, and what is done when operations have come to an end.
 //! Knows the order of events; not how any of them comes about.
 
-use std::net::{SocketAddr, TcpStream};
-
-use super::{UringDriver, accepting::Acceptor, buffers::Chunk, ring::Completion};
-use crate::{
-    driver::{Gone, STEPS_PER_ACCEPT},
-    id::ConnId,
+use super::{
+    accepting::Acceptor,
+    ring::Completion,
+    state::{Step, UringDriver},
 };
-
-/// An [`Event`](super::Event) before it borrows a receive buffer.
-pub(super) enum Step {
-    Accepted(TcpStream, SocketAddr),
-    Data(ConnId, Chunk),
-    Kept(ConnId, Vec<u8>),
-    Sent(ConnId),
-    Gone(ConnId, Gone),
-}
+use crate::driver::STEPS_PER_ACCEPT;
 
 impl UringDriver {
     /// Submits what is queued, without waiting, and looks at what came of it.

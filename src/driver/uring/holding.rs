@@ -13,42 +13,15 @@
 //! limit receives is asked to end each when the hold begins; what it had received by
 //! then is 32 buffers at the most.
 
-use std::{collections::VecDeque, net::TcpStream};
+use std::net::TcpStream;
 
 use super::{
-    UringDriver,
     arrivals::{Received, Tag},
     connection::flag,
-    events::Step,
     receiving::ask_to_receive,
+    state::{Step, UringDriver},
 };
 use crate::{driver::Gone, id::ConnId};
-
-/// What a hold keeps back.
-#[derive(Debug, Default)]
-pub(super) struct Kept {
-    /// None of them empty.
-    portions: VecDeque<Vec<u8>>,
-    /// What comes behind them.
-    end: Option<Gone>,
-}
-
-impl Kept {
-    /// Keeps `bytes`, to be lent in portions of at most `portion` bytes.
-    fn push(&mut self, bytes: &[u8], portion: usize) {
-        if bytes.is_empty() {
-            return;
-        }
-        match self.portions.back_mut() {
-            Some(last) if last.len() + bytes.len() <= portion => last.extend(bytes),
-            _ => self.portions.extend(bytes.chunks(portion).map(<[u8]>::to_vec)),
-        }
-    }
-
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        self.portions.into_iter().flatten().collect()
-    }
-}
 
 impl UringDriver {
     pub(super) fn set_hold(&mut self, id: ConnId, hold: bool) {

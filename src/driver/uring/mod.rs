@@ -29,36 +29,31 @@ mod connection;
 mod detaching;
 mod events;
 mod holding;
+mod kept;
 mod load;
 pub mod probe;
 mod receiving;
 mod ring;
 mod sending;
 mod settings;
+mod state;
 #[cfg(test)]
 mod tests;
 mod trial;
 
 use std::{
-    collections::{HashMap, VecDeque},
-    fmt, io,
-    net::{Shutdown, TcpListener, TcpStream},
-    os::fd::{AsFd, OwnedFd},
+    io,
+    net::{Shutdown, TcpStream},
+    os::fd::AsFd,
     sync::Arc,
     time::Duration,
 };
 
-use rustix::event::{EventfdFlags, eventfd};
-
 use self::{
     accepting::Acceptor,
     arrivals::Tag,
-    buffers::Chunk,
-    connection::{Connection, Table, flag},
-    events::Step,
-    holding::Kept,
-    ring::Ring,
-    settings::open_ring,
+    connection::{Connection, flag},
+    state::Step,
 };
 use super::{Detached, Driver, Event, Waker, slots::Flags, unsent::bytes_in_socket};
 use crate::{
@@ -66,7 +61,7 @@ use crate::{
     id::ConnId,
 };
 
-pub use self::settings::UringSettings;
+pub use self::{settings::UringSettings, state::UringDriver};
 
 /// How often a turn looks for more before it lends what it has. The kernel runs
 /// about 20 completions each time.
@@ -83,71 +78,7 @@ const GATHERED: usize = 1 << 16;
 /// own cache. Half of the buffers, if that is less.
 const GATHERED_BYTES: usize = 128 << 10;
 
-/// A [`Driver`] on `io_uring`. Its sockets are blocking [`TcpStream`]s, for the ring
-/// waits in their place.
-///
-/// Stays on the thread that made it.
-pub struct UringDriver {
-    ring: Ring,
-    eventfd: Arc<OwnedFd>,
-    acceptor: Option<Acceptor>,
-    table: Table,
-    /// Connections whose receive found no buffer before it had brought anything.
-    starved: VecDeque<ConnId>,
-    /// All others whose receive is to be armed.
-    rearm: VecDeque<ConnId>,
-    /// Closed connections that have something coming.
-    lingering: HashMap<Tag, Connection>,
-    sent: VecDeque<ConnId>,
-    /// Connections that failed while they were held.
-    failed: VecDeque<ConnId>,
-    /// What holds keep back.
-    kept: HashMap<Tag, Kept>,
-    /// Connections whose hold has ended and that keep something.
-    released: VecDeque<ConnId>,
-    /// What the last `next` lent, and of what a hold had kept back.
-    lent: Option<Chunk>,
-    lent_portion: Vec<u8>,
-    held: bool,
-    /// Counts up to [`STEPS_PER_ACCEPT`].
-    steps: u32,
-}
-
 impl UringDriver {
-    /// A driver that accepts from `listener`, or from nowhere. To be made by the
-    /// thread that is to use it.
-    ///
-    /// Accepted sockets inherit the listener's options, `TCP_NODELAY` among them:
-    /// see [`listen`](super::listen::listen).
-    ///
-    /// # Errors
-    /// Those of the kernel: `io_uring` is forbidden (`io_uring_disabled`, a seccomp
-    /// filter), too old (before Linux 6.1), or there is too little memory or no
-    /// descriptor left.
-    pub fn new(listener: Option<TcpListener>, settings: &UringSettings) -> io::Result<Self> {
-        let ring = open_ring(settings)?;
-        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let batch = settings.accept_batch.max(1);
-        let acceptor = listener.map(|listener| Acceptor::new(listener, batch)).transpose()?;
-        Ok(Self {
-            ring,
-            eventfd: Arc::new(eventfd),
-            acceptor,
-            table: Table::default(),
-            starved: VecDeque::new(),
-            rearm: VecDeque::new(),
-            lingering: HashMap::new(),
-            sent: VecDeque::new(),
-            failed: VecDeque::new(),
-            kept: HashMap::new(),
-            released: VecDeque::new(),
-            lent: None,
-            lent_portion: Vec::new(),
-            held: false,
-            steps: 0,
-        })
-    }
-
     /// The wait that `asked` may become: none while something is left to do.
     pub(super) fn allowed_wait(&self, asked: Option<Duration>) -> Option<Duration> {
         let has_data = self.ring.received() > 0 || !self.released.is_empty();
@@ -324,11 +255,5 @@ impl Driver for UringDriver {
             // It fails only after 2^64 - 2 wakes, and then one is underway.
             let _ = rustix::io::write(&eventfd, &1u64.to_ne_bytes());
         })
-    }
-}
-
-impl fmt::Debug for UringDriver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UringDriver").field("ring", &self.ring).finish_non_exhaustive()
     }
 }

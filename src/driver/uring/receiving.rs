@@ -15,10 +15,9 @@
 use std::{collections::VecDeque, os::fd::AsFd};
 
 use super::{
-    UringDriver,
     arrivals::{Received, Tag},
     connection::{Connection, flag},
-    events::Step,
+    state::{Step, UringDriver},
 };
 use crate::{driver::Gone, id::ConnId};
 

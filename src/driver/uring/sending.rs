@@ -5,9 +5,9 @@
 use std::{io, net::Shutdown, os::fd::AsFd};
 
 use super::{
-    UringDriver,
     arrivals::Tag,
     connection::{Connection, Unsent, flag},
+    state::UringDriver,
 };
 use crate::{
     batch::{Sending, Slice},
