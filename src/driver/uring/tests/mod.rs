@@ -15,6 +15,8 @@ use std::{
 use bytes::Bytes;
 use socket2::SockRef;
 
+use std::collections::VecDeque;
+
 use super::*;
 use crate::driver::{Gone, listen::listen, sim::Rng};
 
