@@ -6,7 +6,7 @@ mod sending;
 mod slots;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream as Peer},
     time::Instant,
@@ -14,8 +14,6 @@ use std::{
 
 use bytes::Bytes;
 use socket2::SockRef;
-
-use std::collections::VecDeque;
 
 use super::*;
 use crate::driver::{Gone, listen::listen, sim::Rng};
