@@ -116,12 +116,19 @@ impl Plane {
         }
     }
 
-    /// Serves a connection of which nothing was read.
+    /// Serves a connection of which nothing was read. It may be one for WebSocket, and
+    /// so may those be that its address has here: if there is no place for it, it goes
+    /// to a shard, and nobody loses one.
     pub(super) fn serve_new(&self, socket: TcpStream) {
         // It fails only for descriptors that are none.
         let _ = socket.set_nonblocking(true);
-        if let Some(new) = HandedOff::new(socket, Vec::new(), self.ipv6_prefix_bits) {
+        let new = HandedOff::new(socket, Vec::new(), self.ipv6_prefix_bits);
+        let Some(new) = new else { return };
+        let is_short = lock(&self.places).is_short_of(new.address);
+        if !is_short {
             self.serve(new);
+        } else if let Err(error) = self.handle.adopt(new.socket, new.read) {
+            debug!(%error, "a connection could not be given to a shard");
         }
     }
 

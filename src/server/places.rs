@@ -57,6 +57,12 @@ impl<T: Occupant> Places<T> {
         (number, evicted)
     }
 
+    /// Whether `address` has a place and would get another only by taking one away.
+    pub(super) fn is_short_of(&self, address: IpAddr) -> bool {
+        let own = self.by_address.get(&address).copied().unwrap_or(0);
+        own > 0 && (own >= self.share || self.taken.len() >= self.most)
+    }
+
     /// Frees a place; nothing if it was taken away before.
     pub(super) fn leave(&mut self, number: u64) -> Option<Arc<T>> {
         let (address, occupant) = self.taken.remove(&number)?;

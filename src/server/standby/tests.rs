@@ -7,6 +7,7 @@ use std::{
     thread,
 };
 
+use socket2::{Domain, Socket, Type};
 use tokio::sync::{oneshot, watch};
 
 use super::*;
@@ -30,6 +31,8 @@ const UPGRADE: &[u8] = b"GET /ws/raw HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
+const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
 fn connect(address: SocketAddr, bytes: &[u8]) -> TcpStream {
     let mut socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(GUARD)).unwrap();
@@ -50,9 +53,19 @@ fn read_until(mut socket: &TcpStream, end: &[u8]) -> String {
     String::from_utf8_lossy(&received).into_owned()
 }
 
+/// From another address of this host than all others here.
+fn health_of_a_stranger(address: SocketAddr) -> String {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+    socket.set_read_timeout(Some(GUARD)).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut socket = TcpStream::from(socket);
+    socket.write_all(HEALTH).unwrap();
+    read_until(&socket, b"}")
+}
+
 fn health(address: SocketAddr) -> String {
-    let request = b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    read_until(&connect(address, request), b"}")
+    read_until(&connect(address, HEALTH), b"}")
 }
 
 /// Serves HTTP beside an engine on a thread of its own until it is told to end.
@@ -148,6 +161,23 @@ fn an_upgrade_that_was_accepted_for_a_shard_that_hangs_is_answered_when_it_turns
             go();
             let response = read_until(&client, b"\r\n\r\n");
             assert!(response.starts_with("HTTP/1.1 101 "), "{response}");
+        });
+    }
+}
+
+#[test]
+fn nobody_is_cut_off_when_more_come_from_one_address_than_it_has_places_for() {
+    for driver in [DriverKind::Epoll, DriverKind::Uring] {
+        serve(driver, |address, go| {
+            let mut clients: Vec<_> = (0..12).map(|_| connect(address, b"")).collect();
+            // Once this is answered, all before it have been accepted.
+            health_of_a_stranger(address);
+            go();
+            for client in &mut clients {
+                client.write_all(UPGRADE).unwrap();
+                let response = read_until(client, b"\r\n\r\n");
+                assert!(response.starts_with("HTTP/1.1 101 "), "{response}");
+            }
         });
     }
 }
