@@ -1,10 +1,12 @@
 //! What one shard keeps, each part with what it can do alone: connections (`arena`,
 //! `connection`), rooms with their members (`rooms`) and logs (`room_log`, `entries`),
+//! runs of frames from several of those (`merged`),
 //! what waits for a slow reader (`send_queue`, `frame_queue`, `latest`), who is held
 //! (`hold_queue`), the ways to other shards (`windows`, `outbound`) and timers
 //! (`timers`, `wheel`). `core` has them side by side. Decides nothing.
 
 pub(crate) mod arena;
+pub(crate) mod chunk;
 pub(crate) mod connection;
 pub(crate) mod core;
 pub(crate) mod direct_sends;
@@ -15,6 +17,7 @@ pub(crate) mod heads;
 pub(crate) mod hold_queue;
 pub(crate) mod latest;
 pub(crate) mod membership_changes;
+pub(crate) mod merged;
 pub(crate) mod outbound;
 pub(crate) mod refusals;
 pub(crate) mod room_log;

@@ -104,6 +104,16 @@ impl SubscriberGroup {
     pub(crate) fn waiting(&self) -> usize {
         (self.log.entries().cost_at(self.log.end()) - self.settled) as usize
     }
+
+    /// Takes the present pass past members that have all of the log, of at most `max`
+    /// members. Returns how many those were.
+    pub(crate) fn skip_served(&mut self, max: usize) -> usize {
+        let end = self.log.end();
+        let ahead = &self.members[self.scan_position as usize..];
+        let served = ahead.iter().take(max).take_while(|member| member.cursor == end).count();
+        self.scan_position += served as u32;
+        served
+    }
 }
 
 /// Write buffers of quiet groups that are kept for the next busy ones.
