@@ -59,6 +59,13 @@ pub(crate) enum Undelivered {
 impl MailboxSender {
     /// Puts `parcel` in and wakes the shard if it sleeps.
     pub(crate) fn send(&self, parcel: Parcel) -> Result<(), Ended> {
+        self.put(parcel)?;
+        self.ring();
+        Ok(())
+    }
+
+    /// Puts `parcel` in; the shard is to be woken afterwards.
+    fn put(&self, parcel: Parcel) -> Result<(), Ended> {
         // The channel has no bound, and a receiver here: it takes everything.
         let _ = self.sender.send(parcel);
         if self.has_ended() {
@@ -67,7 +74,6 @@ impl MailboxSender {
             self.receiver.try_iter().for_each(drop);
             return Err(Ended);
         }
-        self.ring();
         Ok(())
     }
 
@@ -233,9 +239,19 @@ impl MailboxSenders {
         Self { senders }
     }
 
-    /// Sends `parcel` to a shard.
-    pub(crate) fn send(&self, shard: usize, parcel: Parcel) -> Result<(), Ended> {
-        self.senders[shard].send(parcel)
+    /// Puts `parcel` into a shard's mailbox. The shard is woken by the next
+    /// [`MailboxSenders::ring`], which must come.
+    pub(crate) fn put(&self, shard: usize, parcel: Parcel) -> Result<(), Ended> {
+        self.senders[shard].put(parcel)
+    }
+
+    /// Wakes those of `shards`, one bit each, that sleep.
+    pub(crate) fn ring(&self, shards: u64) {
+        let mut left = shards;
+        while left != 0 {
+            self.senders[left.trailing_zeros() as usize].ring();
+            left &= left - 1;
+        }
     }
 
     /// Wakes every shard that sleeps.
@@ -312,13 +328,31 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_with_mail_from_another_is_woken_by_the_ring_that_follows() {
+        let (mailbox, sender) = Mailbox::new(16);
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&wakes);
+        mailbox.set_waker(Waker::new(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        }));
+        let senders = MailboxSenders::new(vec![sender]);
+        assert!(mailbox.going_to_sleep());
+        (0..5).for_each(|slot| senders.put(0, close(slot)).unwrap());
+        assert_eq!((wakes.load(Ordering::Relaxed), mailbox.len()), (0, 5));
+        senders.ring(0);
+        assert_eq!(wakes.load(Ordering::Relaxed), 0);
+        senders.ring(1);
+        assert_eq!(wakes.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
     fn mail_to_a_shard_that_has_ended_does_not_pile_up() {
         let (mailbox, sender) = Mailbox::new(1);
         let receiver = sender.receiver.clone();
         drop(mailbox);
         let senders = MailboxSenders::new(vec![sender]);
         for slot in 0..10 {
-            assert_eq!(senders.send(0, close(slot)), Err(Ended));
+            assert_eq!(senders.put(0, close(slot)), Err(Ended));
         }
         assert!(receiver.is_empty());
     }

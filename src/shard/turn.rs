@@ -324,7 +324,10 @@ impl<D: Driver> Shard<D> {
 
     fn send_mail(&mut self) {
         self.mailbox.credit_handles(self.engine.take_handle_credit());
+        // Each shard is woken once, when all its mail is there.
+        let mut reached = 0;
         for (mut shards, parcel) in self.engine.take_outbound() {
+            reached |= shards;
             let Parcel { mail, origin, bytes } = parcel;
             let mut mail = Some(mail);
             while shards != 0 {
@@ -335,11 +338,12 @@ impl<D: Driver> Shard<D> {
                     _ => mail.take(),
                 };
                 let Some(mail) = copy else { continue };
-                if self.senders.send(shard, Parcel { mail, origin, bytes }).is_err() {
+                if self.senders.put(shard, Parcel { mail, origin, bytes }).is_err() {
                     self.engine.on_shard_ended(shard as u8);
                 }
             }
         }
+        self.senders.ring(reached);
     }
 
     fn carry_out_socket_actions(&mut self) {
