@@ -12,7 +12,11 @@ use crate::{
         backpressure::holds,
         process::mail::{Mail, Origin},
         state::{
-            chunk::Chunk, core::Core, framing::write_frame, hold_queue::Cause, room_log::NOBODY,
+            chunk::Chunk,
+            core::Core,
+            framing::write_frame,
+            hold_queue::Cause,
+            room_log::{NOBODY, RoomLog},
         },
         types::{audience::Target, limits::Limits},
     },
@@ -152,9 +156,8 @@ fn commit(core: &mut Core, group: u32, written: usize, mark: Mark, key: Option<&
         return;
     }
     core.flush.logged += written;
-    core.rooms.group_mut(group).log.commit(mark.sequence, mark.except, key);
-    core.rooms.appended(group, &core.limits);
-    core.rooms.mark_dirty(group);
+    let commit = |log: &mut RoomLog| log.commit(mark.sequence, mark.except, key);
+    core.rooms.append(group, &core.limits, commit);
 }
 
 fn append_shared(core: &mut Core, group: u32, frame: Bytes, mark: Mark, key: Option<&str>) {
@@ -163,10 +166,8 @@ fn append_shared(core: &mut Core, group: u32, frame: Bytes, mark: Mark, key: Opt
     }
     let written = frame.len();
     core.flush.logged += written;
-    let log = &mut core.rooms.group_mut(group).log;
-    log.append_shared(frame, mark.sequence, mark.except, key);
-    core.rooms.appended(group, &core.limits);
-    core.rooms.mark_dirty(group);
+    let append = |log: &mut RoomLog| log.append_shared(frame, mark.sequence, mark.except, key);
+    core.rooms.append(group, &core.limits, append);
 }
 
 /// What all entries of one publication share.
