@@ -9,22 +9,29 @@
 //! each turn, which the engine on a real one never has to.
 //!
 //! A member of many rooms with one frame in each is held against the same member
-//! with as many frames in one room; a stalled member under a lossy policy against
-//! one that reads.
+//! with as many frames in one room: without a kernel, and with one, by the processor
+//! time of the shard's thread. A stalled member under a lossy policy is held against
+//! one that reads; members of two rooms against as many of one; a publication that
+//! crosses shards against one that stays.
 //!
 //! A burst is of the dialect `raw`, whose frames are so short that the network's
 //! copies do not hide what the engine does; it is held also against as many turns
 //! with one publication each, as it would be without a room's log.
 
 mod ratio;
+mod sockets;
 
-use std::{hint::black_box, time::Duration};
+use std::{
+    hint::black_box,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use ratio::print_ratio;
 use shardcast::{
-    Builder, ConnId, Engine, Limits, MESSAGE_EVENT, Payload, SlowPolicy,
+    Builder, Conn, ConnId, Engine, Limits, MESSAGE_EVENT, Payload, SlowPolicy,
     batch::Slice,
     driver::{
         Driver, Event,
@@ -33,14 +40,21 @@ use shardcast::{
     proto::frame::{Opcode, write_masked},
     shard::sim::World,
 };
+use sockets::{Served, print_cpu_ratio};
 
 /// Members of the room.
 const MEMBERS: [u32; 3] = [1, 100, 10_000];
 /// A burst: publications that one member sends at once, and the members.
 const BURST: (u32, u32) = (1000, 100);
 
-/// Members that are in many rooms, and those rooms.
+/// Members that are in many rooms, and how many each is in.
 const MANY_ROOMS: (u32, usize) = (300, 100);
+
+/// Rooms of which members are in some, each in others than the one before.
+const ALL_ROOMS: usize = 256;
+
+/// What is published in many rooms, and its frame's header.
+const SMALL: (&str, usize) = ("fifty bytes, which is what a price or a move takes.", 2);
 
 /// A message that is published, and the path of those who exchange such.
 struct Publish {
@@ -74,7 +88,12 @@ struct Room {
 
 impl Room {
     fn new(members: u32, path: &str) -> Self {
-        let limits = Limits { sends_per_turn: members as usize, ..Limits::default() };
+        let limits = Limits {
+            sends_per_turn: members as usize,
+            // The whole burst of one member: a sixty-fourth of it is one connection's.
+            messages_per_turn: 64 * BURST.0 as usize,
+            ..Limits::default()
+        };
         let builder = Engine::builder().limits(limits).on_connect(|conn| conn.join("room"));
         Self::with(
             members,
@@ -89,24 +108,71 @@ impl Room {
     /// All members are in many rooms. To the message "one" as many messages are
     /// published in one of them, to any other one in each.
     fn many(policy: SlowPolicy) -> Self {
-        let (members, rooms) = MANY_ROOMS;
         let limits = Limits { sends_per_turn: 1 << 20, slow_policy: policy, ..Limits::default() };
-        let names: Vec<String> = (0..rooms).map(|room| format!("room {room}")).collect();
-        let joined = names.clone();
-        let builder = Engine::builder()
-            .limits(limits)
-            .on_connect(move |conn| joined.iter().try_for_each(|room| conn.join(room)));
+        Self::with(MANY_ROOMS.0, RAW.path, many_rooms("x").limits(limits))
+    }
+
+    /// Each member is in many rooms, seldom in the same as another. Any message is
+    /// published in as many of all as one is in, or in one room as often.
+    fn various() -> Self {
+        let (members, rooms) = MANY_ROOMS;
+        let limits = Limits { sends_per_turn: 1 << 20, ..Limits::default() };
+        let names: Vec<String> = (0..ALL_ROOMS).map(|room| format!("room {room}")).collect();
+        let (joined, next) = (names.clone(), AtomicUsize::new(1));
+        let join = move |conn: &mut Conn<'_>| {
+            let mut left: Vec<&String> = joined.iter().collect();
+            (0..rooms).try_for_each(|_| {
+                // Any spread will do.
+                let seed = next.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+                conn.join(left.swap_remove((seed >> 33) % left.len()))
+            })
+        };
+        let builder = Engine::builder().limits(limits).on_connect(join);
         Self::with(
             members,
             RAW.path,
-            builder.on_text(move |conn, text| {
+            builder.on_text(move |conn, _| {
                 for name in &names {
-                    let room = if text == "one" { &names[0] } else { name };
-                    conn.to(room).emit(MESSAGE_EVENT, Payload::Text("x"));
+                    conn.to(name).emit(MESSAGE_EVENT, Payload::Text("x"));
                 }
                 Ok(())
             }),
         )
+    }
+
+    /// Members of one of two rooms each; a message is published in both. Or all are
+    /// in the first, and it is published there.
+    fn split(members: u32, rooms: usize) -> Self {
+        let limits = Limits { sends_per_turn: members as usize, ..Limits::default() };
+        let next = AtomicUsize::new(0);
+        let builder = Engine::builder()
+            .limits(limits)
+            .on_connect(move |conn| conn.join(ROOMS[next.fetch_add(1, Ordering::Relaxed) % rooms]));
+        Self::with(
+            members,
+            RAW.path,
+            builder.on_text(move |conn, text| {
+                for room in &ROOMS[..rooms] {
+                    conn.to(room).emit(MESSAGE_EVENT, Payload::Text(text));
+                }
+                Ok(())
+            }),
+        )
+    }
+
+    /// The publisher and a member, on the same shard or another.
+    fn pair(shards: usize) -> Self {
+        let builder = Engine::builder().on_connect(|conn| conn.join("room"));
+        let builder = builder.on_text(|conn, text| {
+            conn.to("room").emit(MESSAGE_EVENT, Payload::Text(text));
+            Ok(())
+        });
+        let mut world = World::new(1, shards, Faults::none(), builder).expect("good limits");
+        let members = [0, shards - 1].map(|shard| world.upgrade(shard, RAW.path)).into();
+        world.settle();
+        let room = Self { world, members };
+        room.read();
+        room
     }
 
     fn with(members: u32, path: &str, builder: Builder) -> Self {
@@ -145,6 +211,25 @@ impl Room {
         self.read();
         delivered
     }
+}
+
+const ROOMS: [&str; 2] = ["first", "second"];
+
+/// Members are in many rooms. To the message "one" as many messages are published in
+/// one of them, to any other one in each.
+fn many_rooms(message: &'static str) -> Builder {
+    let names: Vec<String> = (0..MANY_ROOMS.1).map(|room| format!("room {room}")).collect();
+    let joined = names.clone();
+    let builder = Engine::builder();
+    let builder =
+        builder.on_connect(move |conn| joined.iter().try_for_each(|room| conn.join(room)));
+    builder.on_text(move |conn, text| {
+        for name in &names {
+            let room = if text == "one" { &names[0] } else { name };
+            conn.to(room).emit(MESSAGE_EVENT, Payload::Text(message));
+        }
+        Ok(())
+    })
 }
 
 /// The same connections without an engine.
@@ -227,6 +312,36 @@ fn ratios() {
         || (0..count).for_each(|_| other.publish(&message)),
     );
     print_many_rooms();
+    print_many_rooms_on_sockets();
+    for members in [300, 10_000] {
+        let (mut room, mut other) = (Room::split(members, 2), Room::split(members, 1));
+        print_ratio(
+            &format!("{members} in one of two rooms"),
+            "all in one",
+            members,
+            || room.publish(&message),
+            || other.publish(&message),
+        );
+    }
+    let (mut room, mut other) = (Room::pair(2), Room::pair(1));
+    print_ratio(
+        &format!("{count} publishes to another shard"),
+        "to the same",
+        count,
+        || room.publish(&messages),
+        || other.publish(&messages),
+    );
+}
+
+/// The same with real sockets and the kernel's part of the sends.
+fn print_many_rooms_on_sockets() {
+    let (members, rooms) = MANY_ROOMS;
+    let [each, one] = ["each", "one"].map(|text| Publish { path: RAW.path, text }.frames(1));
+    let len = rooms * (SMALL.1 + SMALL.0.len());
+    let names = (&*format!("sockets, one in each of {rooms} rooms"), "all in one");
+    let served = || Served::new(members, RAW.path, many_rooms(SMALL.0));
+    let deliveries = members * rooms as u32;
+    print_cpu_ratio(names, deliveries, (served(), &each, len), (served(), &one, len));
 }
 
 /// One frame in each of many rooms against as many in one; and members that read
@@ -242,6 +357,14 @@ fn print_many_rooms() {
         "all in one",
         deliveries,
         || room.publish(&each),
+        || other.publish(&one),
+    );
+    let mut various = Room::various();
+    print_ratio(
+        &format!("about {rooms} frames of {ALL_ROOMS} rooms"),
+        "all in one",
+        deliveries,
+        || various.publish(&each),
         || other.publish(&one),
     );
     for policy in [SlowPolicy::DropOldest, SlowPolicy::DropNewest, SlowPolicy::Conflate] {

@@ -3,6 +3,7 @@
 //! Knows no wire format: whoever needs a frame brings the encoder.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::{Arc, OnceLock},
 };
@@ -114,7 +115,7 @@ pub struct Publication {
     /// Who it is for.
     pub audience: Audience,
     /// The event's name.
-    pub event: Box<str>,
+    pub event: Cow<'static, str>,
     /// The payload.
     pub data: Data,
     /// The connection that sent it, unless the server did.
@@ -127,7 +128,7 @@ pub struct Publication {
     pub key: Option<Box<str>>,
     /// When it was accepted, in milliseconds of Unix time.
     pub timestamp_ms: u64,
-    frames: [OnceLock<Bytes>; VARIANTS],
+    frames: Frames,
 }
 
 impl Publication {
@@ -135,14 +136,14 @@ impl Publication {
     pub fn new(audience: Audience, event: &str, data: Data, timestamp_ms: u64) -> Self {
         Self {
             audience,
-            event: event.into(),
+            event: Cow::Owned(event.to_owned()),
             data,
             from: None,
             user: None,
             except: None,
             key: None,
             timestamp_ms,
-            frames: [const { OnceLock::new() }; VARIANTS],
+            frames: Frames::default(),
         }
     }
 
@@ -159,8 +160,23 @@ impl Publication {
     /// # Panics
     /// If `variant` is not below [`VARIANTS`].
     pub fn frame(&self, variant: usize, encode: impl FnOnce(&Self) -> Bytes) -> &Bytes {
-        self.frames[variant].get_or_init(|| encode(self))
+        assert!(variant < VARIANTS, "no form of a frame");
+        // Whoever wants another form does not wait until this one is made.
+        let (first, frame) = self.frames.first.get_or_init(|| (variant, OnceLock::new()));
+        if *first == variant {
+            return frame.get_or_init(|| encode(self));
+        }
+        self.frames.others.get_or_init(Box::default)[variant].get_or_init(|| encode(self))
     }
+}
+
+/// The frames of one publication. Most are wanted in one form.
+#[derive(Default)]
+struct Frames {
+    /// The form that was asked for first, and that frame.
+    first: OnceLock<(usize, OnceLock<Bytes>)>,
+    /// Those of all other forms.
+    others: OnceLock<Box<[OnceLock<Bytes>; VARIANTS]>>,
 }
 
 impl fmt::Debug for Publication {
@@ -170,5 +186,30 @@ impl fmt::Debug for Publication {
             .field("event", &self.event)
             .field("data", &self.data)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_form_of_a_frame_is_made_once_whichever_is_first() {
+        for first in 0..VARIANTS {
+            let publication = Publication::new(Audience::Everyone, "news", Data::absent(), 0);
+            let all = (first..VARIANTS).chain(0..first);
+            for variant in all.clone() {
+                publication.frame(variant, |_| vec![variant as u8].into());
+            }
+            for variant in all {
+                let again = |_: &Publication| panic!("form {variant} is made twice");
+                assert_eq!(publication.frame(variant, again)[..], [variant as u8]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_publication_is_small() {
+        assert!(size_of::<Publication>() <= 256, "{}", size_of::<Publication>());
     }
 }

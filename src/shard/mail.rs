@@ -74,7 +74,10 @@ impl<D: Driver> Shard<D> {
     /// Sends what the engine has for other shards, and gives handles their credit.
     pub(super) fn send_mail(&mut self) {
         self.mailbox.credit_handles(self.engine.take_handle_credit());
+        // Each shard is woken once, when all its mail is there.
+        let mut reached = 0;
         for (mut shards, parcel) in self.engine.take_outbound() {
+            reached |= shards;
             let Parcel { mail, origin, bytes } = parcel;
             let mut mail = Some(mail);
             while shards != 0 {
@@ -85,10 +88,11 @@ impl<D: Driver> Shard<D> {
                     _ => mail.take(),
                 };
                 let Some(mail) = copy else { continue };
-                if self.senders.send(shard, Parcel { mail, origin, bytes }).is_err() {
+                if self.senders.put(shard, Parcel { mail, origin, bytes }).is_err() {
                     self.engine.on_shard_ended(shard as u8);
                 }
             }
         }
+        self.senders.ring(reached);
     }
 }

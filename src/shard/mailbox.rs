@@ -60,6 +60,13 @@ pub(crate) enum Undelivered {
 impl MailboxSender {
     /// Puts `parcel` in and wakes the shard if it sleeps.
     pub(crate) fn send(&self, parcel: Parcel) -> Result<(), Ended> {
+        self.put(parcel)?;
+        self.ring();
+        Ok(())
+    }
+
+    /// Puts `parcel` in; the shard is to be woken afterwards.
+    fn put(&self, parcel: Parcel) -> Result<(), Ended> {
         // The channel has no bound, and a receiver here: it takes everything.
         let _ = self.sender.send(parcel);
         if self.has_ended() {
@@ -68,7 +75,6 @@ impl MailboxSender {
             self.receiver.try_iter().for_each(drop);
             return Err(Ended);
         }
-        self.ring();
         Ok(())
     }
 
@@ -240,9 +246,19 @@ impl MailboxSenders {
         Self { senders }
     }
 
-    /// Sends `parcel` to a shard.
-    pub(crate) fn send(&self, shard: usize, parcel: Parcel) -> Result<(), Ended> {
-        self.senders[shard].send(parcel)
+    /// Puts `parcel` into a shard's mailbox. The shard is woken by the next
+    /// [`MailboxSenders::ring`], which must come.
+    pub(crate) fn put(&self, shard: usize, parcel: Parcel) -> Result<(), Ended> {
+        self.senders[shard].put(parcel)
+    }
+
+    /// Wakes those of `shards`, one bit each, that sleep.
+    pub(crate) fn ring(&self, shards: u64) {
+        let mut left = shards;
+        while left != 0 {
+            self.senders[left.trailing_zeros() as usize].ring();
+            left &= left - 1;
+        }
     }
 
     /// Wakes every shard that sleeps.

@@ -33,7 +33,7 @@ fn on_mail(core: &mut Core, parcel: Parcel) {
     let Parcel { mail, origin, bytes } = parcel;
     match mail {
         Mail::Publish(publication) => {
-            publish::deliver(core, &publication, Some((origin, bytes)));
+            publish::deliver(core, &publication, (origin, bytes));
             return;
         }
         Mail::Send(message) => on_direct_message(core, &message),

@@ -23,6 +23,13 @@ pub(crate) fn wants_flush(core: &Core) -> bool {
 }
 
 pub(crate) fn flush(core: &mut Core, outlet: &mut impl Outlet) -> bool {
+    let left = serve_all(core, outlet);
+    // What is published next makes other runs, and needs their buffer.
+    core.flush.merged.forget();
+    left
+}
+
+fn serve_all(core: &mut Core, outlet: &mut impl Outlet) -> bool {
     let (turn, mut ready) = core.direct.take();
     // If no room has anything for anyone, there is nothing to merge.
     let quiet = core.rooms.dirty.is_empty();

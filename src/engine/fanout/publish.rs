@@ -7,15 +7,21 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    dialect::{Dialect, Event, Payload, Stamp},
+    dialect::{Dialect, Event, MESSAGE_EVENT, Payload, Stamp},
     engine::{
         backpressure::holds,
         process::mail::{Mail, Origin},
-        state::{core::Core, framing::write_frame, hold_queue::Cause, room_log::NOBODY},
+        state::{
+            chunk::Chunk,
+            core::Core,
+            framing::write_frame,
+            hold_queue::Cause,
+            room_log::{NOBODY, RoomLog},
+        },
         types::{audience::Target, limits::Limits},
     },
     id::{ClientId, ConnId},
-    publication::{Data, Form, Publication},
+    publication::{Audience, Data, Form, Publication},
 };
 
 /// A message for many, borrowed from the one who sends it.
@@ -40,9 +46,11 @@ pub(crate) fn publish(core: &mut Core, id: ConnId, target: Target<'_>, message: 
             publish_here(core, room, target, message);
         }
     } else {
-        let publication = Arc::new(to_publication(target, message, core.now.unix_ms));
+        let publication = Arc::new(to_publication(core, target, room, message));
         core.outbound.post(elsewhere, Mail::Publish(Arc::clone(&publication)), id);
-        deliver(core, &publication, None);
+        if let Some(room) = room {
+            deliver_to(core, room, &publication);
+        }
     }
     hold_publisher(core, id, room, elsewhere);
 }
@@ -88,15 +96,15 @@ fn publish_here(core: &mut Core, room: u32, target: Target<'_>, message: &Outgoi
     }
 }
 
-/// Appends a publication to the logs of its audience's members here. Who is
-/// charged for it, if anybody, is credited when they have taken it.
-pub(crate) fn deliver(core: &mut Core, publication: &Publication, charged: Option<(Origin, u32)>) {
+/// Appends a publication that came by mail to the logs of its audience's members here.
+/// Who is charged for it is credited when they have taken it.
+pub(crate) fn deliver(core: &mut Core, publication: &Publication, charged: (Origin, u32)) {
     let target = Target::of(&publication.audience);
     let room = core.rooms.find(target.space(), target.name());
     if let Some(room) = room {
         deliver_to(core, room, publication);
     }
-    let Some((origin, bytes)) = charged else { return };
+    let (origin, bytes) = charged;
     match room.and_then(|room| core.rooms.most_waiting(room)) {
         Some(group) => core.rooms.owe(group, origin, bytes),
         None => core.outbound.credit(origin, bytes),
@@ -111,7 +119,7 @@ fn deliver_to(core: &mut Core, room: u32, publication: &Publication) {
         let mut encoded = 0;
         let frame = publication.frame(usize::from(variant), |publication| {
             encoded = 1;
-            encode(Dialect::ALL[usize::from(variant)], publication)
+            encode(&mut core.outbound.chunk, Dialect::ALL[usize::from(variant)], publication)
         });
         core.stats.frames_encoded += encoded;
         if frame.len() >= Limits::COPIED_FRAME_BYTES {
@@ -148,9 +156,8 @@ fn commit(core: &mut Core, group: u32, written: usize, mark: Mark, key: Option<&
         return;
     }
     core.flush.logged += written;
-    core.rooms.group_mut(group).log.commit(mark.sequence, mark.except, key);
-    core.rooms.appended(group, &core.limits);
-    core.rooms.mark_dirty(group);
+    let commit = |log: &mut RoomLog| log.commit(mark.sequence, mark.except, key);
+    core.rooms.append(group, &core.limits, commit);
 }
 
 fn append_shared(core: &mut Core, group: u32, frame: Bytes, mark: Mark, key: Option<&str>) {
@@ -159,10 +166,8 @@ fn append_shared(core: &mut Core, group: u32, frame: Bytes, mark: Mark, key: Opt
     }
     let written = frame.len();
     core.flush.logged += written;
-    let log = &mut core.rooms.group_mut(group).log;
-    log.append_shared(frame, mark.sequence, mark.except, key);
-    core.rooms.appended(group, &core.limits);
-    core.rooms.mark_dirty(group);
+    let append = |log: &mut RoomLog| log.append_shared(frame, mark.sequence, mark.except, key);
+    core.rooms.append(group, &core.limits, append);
 }
 
 /// What all entries of one publication share.
@@ -181,10 +186,32 @@ fn event_of<'a>(target: Target<'a>, message: &Outgoing<'a>) -> Event<'a> {
     Event::Message { event, room, data, from, user }
 }
 
-/// The message as a value that can cross threads: the payload is copied once.
-fn to_publication(target: Target<'_>, message: &Outgoing<'_>, unix_ms: u64) -> Publication {
-    let data = to_data(message.data);
-    let mut publication = Publication::new(target.to_audience(), message.event, data, unix_ms);
+/// The message as a value that can cross threads: the payload is copied once, and what
+/// is known of `room`, the target's, is shared.
+fn to_publication(
+    core: &mut Core,
+    target: Target<'_>,
+    room: Option<u32>,
+    message: &Outgoing<'_>,
+) -> Publication {
+    let audience = match (target, room) {
+        (Target::Room(_), Some(room)) => {
+            Audience::Room(Arc::clone(&core.rooms.room(room).shared.name))
+        }
+        _ => target.to_audience(),
+    };
+    let chunk = &mut core.outbound.chunk;
+    let data = message.data.map_or(Data::absent(), |payload| {
+        let bytes = payload.as_bytes();
+        let copy = chunk.write(bytes.len(), |out| out.extend_from_slice(bytes));
+        Data::trusted(form_of(payload), copy)
+    });
+    let mut publication = Publication::new(audience, "", data, core.now.unix_ms);
+    publication.event = if message.event == MESSAGE_EVENT {
+        MESSAGE_EVENT.into()
+    } else {
+        message.event.to_owned().into()
+    };
     publication.from = message.from;
     publication.user = message.user.map(Into::into);
     publication.except = message.except;
@@ -194,12 +221,15 @@ fn to_publication(target: Target<'_>, message: &Outgoing<'_>, unix_ms: u64) -> P
 
 pub(crate) fn to_data(payload: Option<Payload<'_>>) -> Data {
     let Some(payload) = payload else { return Data::absent() };
-    let form = match payload {
+    Data::trusted(form_of(payload), Bytes::copy_from_slice(payload.as_bytes()))
+}
+
+fn form_of(payload: Payload<'_>) -> Form {
+    match payload {
         Payload::Json(_) => Form::Json,
         Payload::Text(_) => Form::Text,
         Payload::Binary(_) => Form::Binary,
-    };
-    Data::trusted(form, Bytes::copy_from_slice(payload.as_bytes()))
+    }
 }
 
 /// The payload of `data`; text whose bytes are not UTF-8 cannot have been made.
@@ -213,7 +243,7 @@ pub(crate) fn to_payload(data: &Data) -> Option<Payload<'_>> {
     }
 }
 
-fn encode(dialect: Dialect, publication: &Publication) -> Bytes {
+fn encode(chunk: &mut Chunk, dialect: Dialect, publication: &Publication) -> Bytes {
     let message = Outgoing {
         event: &publication.event,
         data: to_payload(&publication.data),
@@ -224,7 +254,7 @@ fn encode(dialect: Dialect, publication: &Publication) -> Bytes {
     };
     let event = event_of(Target::of(&publication.audience), &message);
     let stamp = Stamp { timestamp_ms: publication.timestamp_ms };
-    let mut frame = BytesMut::with_capacity(publication.data.bytes().len() + 256);
-    write_frame(&mut frame, |out| dialect.encode(&event, &stamp, out));
-    frame.freeze()
+    chunk.write(publication.data.bytes().len() + 256, |frame| {
+        write_frame(frame, |out| dialect.encode(&event, &stamp, out));
+    })
 }

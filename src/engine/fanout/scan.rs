@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::serve::{serve, serve_simply};
+use super::serve::{serve, serve_publications};
 use crate::engine::{
     state::{connection::Membership, core::Core, room_log::Cursor},
     types::{
@@ -18,7 +18,7 @@ use crate::engine::{
 const LOOK_AGAIN_TICKS: Tick = 15;
 
 pub(super) fn pass(core: &mut Core, index: u32, outlet: &mut impl Outlet) -> bool {
-    // Whoever has only this group's entries coming needs no merging.
+    // Nobody has more coming than this group's entries.
     let alone = core.rooms.dirty.is_empty();
     let group = core.rooms.group_mut(index);
     group.log.freeze();
@@ -32,17 +32,20 @@ pub(super) fn pass(core: &mut Core, index: u32, outlet: &mut impl Outlet) -> boo
         group.caught_up = false;
     }
     let none = Bytes::new();
-    while let Some(member) = core.rooms.group(index).members.get(position(core, index)) {
+    loop {
+        core.flush.work_left -= core.rooms.group_mut(index).skip_served(core.flush.work_left);
+        let position = position(core, index);
+        let Some(member) = core.rooms.group(index).members.get(position) else { break };
         if core.flush.work_left == 0 {
             return false;
         }
         core.flush.work_left -= 1;
-        let (slot, lacks) = (member.slot, member.cursor != end);
-        if lacks && !(alone && serve_simply(core, index, slot, outlet)) {
-            let passed = Membership { group: index, position: position(core, index) as u32 };
+        let slot = member.slot;
+        let passed = Membership { group: index, position: position as u32 };
+        if !serve_publications(core, slot, passed, alone, outlet) {
             serve(core, slot, Some(passed), &none, outlet);
         }
-        let (paced, pressed) = if lacks { pace(core, slot) } else { (false, false) };
+        let (paced, pressed) = pace(core, slot);
         let group = core.rooms.group_mut(index);
         let cursor = group.members[group.scan_position as usize].cursor;
         group.scan_position += 1;

@@ -15,7 +15,10 @@ use crate::{
             core::Core,
             room_log::Slices,
         },
-        types::outlet::{Outlet, SocketAction},
+        types::{
+            limits::Limits,
+            outlet::{Outlet, SocketAction},
+        },
     },
     id::ConnId,
 };
@@ -26,16 +29,20 @@ pub(super) const WORK_PER_SEND: usize = 16;
 /// Bytes of a send that count as much as a look.
 const BYTES_PER_WORK: usize = 1024;
 
-pub(super) fn serve_simply(
+/// Rooms whose frames are copied for one send and count as much.
+const ROOMS_PER_WORK: usize = 8;
+
+/// Sends a member publications and nothing else, all that it has coming; `passed` is
+/// where it lacks some, `alone` whether that is all. Returns whether it was served:
+/// what takes more than that, or several batches, [`serve`] does.
+pub(super) fn serve_publications(
     core: &mut Core,
-    index: u32,
     slot: u32,
+    passed: Membership,
+    alone: bool,
     outlet: &mut impl Outlet,
 ) -> bool {
-    let id = core.connections.id_of(slot);
-    let policy = core.connections[slot].policy;
-    let max = core.limits.batch_of(policy);
-    let connection = &mut core.connections[slot];
+    let connection = &core.connections[slot];
     if connection.send_queue.is_some()
         || connection.direct_head != NONE
         || connection.flags.excepted
@@ -43,8 +50,46 @@ pub(super) fn serve_simply(
     {
         return false;
     }
-    let group = core.rooms.group_mut(index);
-    let position = group.scan_position as usize;
+    let max = core.limits.batch_of(connection.policy);
+    if alone || !coming_from_others(core, slot) {
+        serve_one_room(core, slot, passed, max, outlet)
+    } else {
+        serve_rooms(core, slot, max.min(Limits::COPIED_FRAME_BYTES), outlet)
+    }
+}
+
+/// Finds what comes for `slot` from all its rooms, which need not be frozen. Returns
+/// whether that is more than one.
+///
+/// While nothing waits for a connection, only rooms that are to be flushed have
+/// something for it.
+fn coming_from_others(core: &mut Core, slot: u32) -> bool {
+    let coming = &mut core.flush.merged.coming;
+    coming.clear();
+    for membership in &core.connections[slot].memberships {
+        let group = core.rooms.group(membership.group);
+        if !group.dirty {
+            continue;
+        }
+        let cursor = group.members[membership.position as usize].cursor;
+        if cursor != group.log.end() {
+            coming.push((*membership, cursor));
+        }
+    }
+    coming.len() > 1
+}
+
+/// The entries of one log, where they lie.
+fn serve_one_room(
+    core: &mut Core,
+    slot: u32,
+    passed: Membership,
+    max: usize,
+    outlet: &mut impl Outlet,
+) -> bool {
+    let id = core.connections.id_of(slot);
+    let group = core.rooms.group_mut(passed.group);
+    let position = passed.position as usize;
     let (cursor, end) = (group.members[position].cursor, group.log.end());
     let bytes = group.log.bytes_between(cursor, end);
     if bytes > max {
@@ -57,6 +102,22 @@ pub(super) fn serve_simply(
     core.stats.deliveries += u64::from(group.log.behind(cursor));
     group.members[position].cursor = end;
     sent(core, slot, bytes, 1, sending);
+    true
+}
+
+/// The entries of several logs, copied into one run of at most `max` bytes.
+fn serve_rooms(core: &mut Core, slot: u32, max: usize, outlet: &mut impl Outlet) -> bool {
+    let id = core.connections.id_of(slot);
+    let merged = &mut core.flush.merged;
+    let Some((run, publications)) = merged.run(&mut core.rooms, max) else { return false };
+    let (bytes, sending) = (run.len(), outlet.send(id, &[Slice::whole(run)]));
+    core.stats.deliveries += publications;
+    for (membership, _) in &merged.coming {
+        let end = core.rooms.group(membership.group).log.end();
+        core.rooms.advance(membership.group, membership.position, end);
+    }
+    let rooms = merged.coming.len();
+    sent(core, slot, bytes, rooms / ROOMS_PER_WORK, sending);
     true
 }
 

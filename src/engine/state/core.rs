@@ -13,6 +13,7 @@ use super::{
     framing::{write_frame, write_whole},
     hold_queue::HoldQueue,
     membership_changes::MembershipChanges,
+    merged::Merged,
     outbound::Outbound,
     refusals::Refusals,
     rooms::Rooms,
@@ -84,6 +85,8 @@ pub(crate) struct FlushState {
     pub(crate) work_left: usize,
     /// When rooms that wait for their members are looked at again.
     pub(crate) look_again: Tick,
+    /// What members of several rooms are sent.
+    pub(crate) merged: Merged,
 }
 
 /// Connections that are about to end, by what comes next for them.

@@ -3,7 +3,7 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use super::windows::Windows;
+use super::{chunk::Chunk, windows::Windows};
 use crate::{
     engine::process::mail::{Mail, Origin, Parcel},
     id::ConnId,
@@ -17,6 +17,8 @@ pub(crate) struct Outbound {
     shard: u8,
     pub(crate) windows: Windows,
     parcels: Parcels,
+    /// Payloads and frames of publications for several shards.
+    pub(crate) chunk: Chunk,
     /// Bytes of handles' publications, and of their other mail, that have been taken
     /// since this was last told.
     handle_credit: (usize, usize),
@@ -32,6 +34,7 @@ impl Outbound {
             shard,
             windows,
             parcels: Vec::new(),
+            chunk: Chunk::default(),
             handle_credit: (0, 0),
             take_from_handles: |_| {},
             handles_have_sent: Rc::default(),

@@ -5,7 +5,7 @@
 //! shard want (dialect, compressed or not). A group is what is flushed: a list
 //! of members with a cursor each, and a log of frames ready to leave.
 
-use std::{collections::VecDeque, hash::BuildHasher, sync::Arc};
+use std::{cell::Cell, collections::VecDeque, hash::BuildHasher, sync::Arc};
 
 use bytes::BytesMut;
 use hashbrown::HashTable;
@@ -104,6 +104,16 @@ impl SubscriberGroup {
     pub(crate) fn waiting(&self) -> usize {
         (self.log.entries().cost_at(self.log.end()) - self.settled) as usize
     }
+
+    /// Takes the present pass past members that have all of the log, of at most `max`
+    /// members. Returns how many those were.
+    pub(crate) fn skip_served(&mut self, max: usize) -> usize {
+        let end = self.log.end();
+        let ahead = &self.members[self.scan_position as usize..];
+        let served = ahead.iter().take(max).take_while(|member| member.cursor == end).count();
+        self.scan_position += served as u32;
+        served
+    }
 }
 
 /// Write buffers of quiet groups that are kept for the next busy ones.
@@ -117,6 +127,8 @@ const KEPT_BUFFER_BYTES: usize = 256 * 1024;
 pub(crate) struct Rooms {
     table: Slab<Room>,
     names: HashTable<u32>,
+    /// The room that was found last: a publish asks for its room more than once.
+    found: Cell<u32>,
     hasher: foldhash::fast::RandomState,
     groups: Slab<SubscriberGroup>,
     groups_made: u64,
@@ -138,12 +150,15 @@ impl Rooms {
 
     /// The room of that name, if it has members on this shard.
     pub(crate) fn find(&self, space: Space, name: &str) -> Option<u32> {
+        let is_it = |room: &Room| room.shared.space == space && *room.shared.name == *name;
+        let last = self.found.get();
+        if self.table.get(last as usize).is_some_and(is_it) {
+            return Some(last);
+        }
         let hash = self.hash(space, name);
-        let found = self.names.find(hash, |room| {
-            let shared = &self.table[*room as usize].shared;
-            shared.space == space && *shared.name == *name
-        });
-        found.copied()
+        let found = *self.names.find(hash, |room| is_it(&self.table[*room as usize]))?;
+        self.found.set(found);
+        Some(found)
     }
 
     pub(crate) fn room(&self, room: u32) -> &Room {
@@ -267,20 +282,28 @@ impl Rooms {
         }
     }
 
-    /// An entry was appended to the group's log. If now more waits than its share, it
-    /// is congested.
-    pub(crate) fn appended(&mut self, index: u32, limits: &Limits) {
-        let (before, end) = {
-            let log = &self.groups[index as usize].log;
-            (log.end().wrapping_sub(1), log.end())
-        };
-        self.waiting += self.groups[index as usize].log.cost_between(before, end);
+    /// Appends an entry to the group's log by `append`. The group is to be flushed, and
+    /// if now more waits than its share, it is congested.
+    pub(crate) fn append(
+        &mut self,
+        index: u32,
+        limits: &Limits,
+        append: impl FnOnce(&mut RoomLog),
+    ) {
+        let group = &mut self.groups[index as usize];
+        let before = group.waiting();
+        append(&mut group.log);
+        let waiting = group.waiting();
+        self.waiting += waiting - before;
         let left = limits.shard_share_bytes.saturating_sub(self.waiting) / 4;
         let share = limits.room_share().min(left.max(Limits::MIN_ROOM_SHARE_BYTES));
-        let group = &mut self.groups[index as usize];
-        if !group.is_congested && group.waiting() > share {
+        if !group.is_congested && waiting > share {
             group.is_congested = true;
             self.congested += 1;
+        }
+        if !group.dirty {
+            group.dirty = true;
+            self.dirty.push_back(index);
         }
     }
 

@@ -64,13 +64,31 @@ fn a_burst_wakes_a_sleeping_shard_once_and_an_awake_one_never() {
 }
 
 #[test]
+fn a_shard_with_mail_from_another_is_woken_by_the_ring_that_follows() {
+    let (mailbox, sender) = Mailbox::new(16);
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&wakes);
+    mailbox.set_waker(Waker::new(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    }));
+    let senders = MailboxSenders::new(vec![sender]);
+    assert!(mailbox.going_to_sleep());
+    (0..5).for_each(|slot| senders.put(0, close(slot)).unwrap());
+    assert_eq!((wakes.load(Ordering::Relaxed), mailbox.len()), (0, 5));
+    senders.ring(0);
+    assert_eq!(wakes.load(Ordering::Relaxed), 0);
+    senders.ring(1);
+    assert_eq!(wakes.load(Ordering::Relaxed), 1);
+}
+
+#[test]
 fn mail_to_a_shard_that_has_ended_does_not_pile_up() {
     let (mailbox, sender) = Mailbox::new(1);
     let receiver = sender.receiver.clone();
     drop(mailbox);
     let senders = MailboxSenders::new(vec![sender]);
     for slot in 0..10 {
-        assert_eq!(senders.send(0, close(slot)), Err(Ended));
+        assert_eq!(senders.put(0, close(slot)), Err(Ended));
     }
     assert!(receiver.is_empty());
 }
