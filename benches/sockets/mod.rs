@@ -49,7 +49,7 @@ impl Served {
             std::thread::sleep(Duration::from_micros(200));
             let now = self.busy_ns();
             if now == after {
-                return (after - before) as f64;
+                return Duration::from_nanos(after - before).as_secs_f64() * 1e9;
             }
             after = now;
         }
