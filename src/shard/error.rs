@@ -77,7 +77,7 @@ impl Error for RunError {
 pub enum SendError {
     /// More is on its way to a shard than [`Limits::handle_window_bytes`] allows.
     /// Nobody got it; it may be sent again when some of that has been taken: see
-    /// [`Handle::ready`].
+    /// [`Handle::ready`](crate::Handle::ready).
     ///
     /// [`Limits::handle_window_bytes`]: crate::engine::Limits::handle_window_bytes
     Busy,
