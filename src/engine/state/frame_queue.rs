@@ -114,7 +114,10 @@ impl FrameQueue {
     /// no other.
     pub(crate) fn newest(&self) -> Option<(Sequence, usize)> {
         let last = self.entries.back()?;
-        Some((last.sequence, self.cost(last) + SEGMENT_BYTES + ALLOCATION_BYTES))
+        let record = self.latest.as_ref().zip(last.by_record());
+        let record_bytes = record.map_or(0, |(latest, record)| latest.cost(record));
+        let bytes = self.cost(last) + record_bytes + SEGMENT_BYTES + ALLOCATION_BYTES;
+        Some((last.sequence, bytes))
     }
 
     /// What an entry is counted as.

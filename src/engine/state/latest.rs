@@ -64,6 +64,11 @@ impl Latest {
         self.kept
     }
 
+    /// What a record that has entries is counted as.
+    pub(super) fn cost(&self, record: Record) -> usize {
+        self.records[record as usize].cost()
+    }
+
     /// The record of a group's key, made if there is none.
     pub(crate) fn record(&mut self, serial: u64, key: Option<&str>) -> Record {
         let hash = self.hasher.hash_one((serial, key));
