@@ -191,3 +191,39 @@ impl Latest {
         self.records[record as usize].newest.is_some_and(|newest| newest == *entry)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::state::waiting::Tag;
+
+    #[test]
+    fn a_record_is_counted_with_its_key_while_it_has_entries() {
+        let mut latest = Latest::default();
+        let key = "k".repeat(1000);
+        let (keyed, plain) = (latest.record(1, Some(&key)), latest.record(1, None));
+        assert_eq!(latest.kept_bytes(), 0, "nothing waits");
+        latest.enters(plain);
+        let one = latest.kept_bytes();
+        assert!(one >= size_of::<Known>(), "{one}");
+        latest.enters(keyed);
+        latest.enters(keyed);
+        let all = latest.kept_bytes();
+        assert!((2 * one + key.len()..2 * one + key.len() + 64).contains(&all), "{all}");
+        for (record, left) in [(keyed, all), (keyed, one), (plain, 0)] {
+            let tag = Tag::record(record);
+            latest.leaves(&Waiting { sequence: 0, segment: 0, start: 0, len: 0, tag });
+            assert_eq!(latest.kept_bytes(), left);
+        }
+    }
+
+    #[test]
+    fn a_queue_is_packed_once_a_quarter_of_it_is_there_for_nothing() {
+        let of =
+            |replaced, wasted, vacant| Latest { vacant, replaced, wasted, ..Latest::default() };
+        assert!(!of(3, 250, 8).is_sparse(12, 1000));
+        assert!(of(4, 0, 0).is_sparse(12, 1000), "entries that were replaced");
+        assert!(of(0, 251, 0).is_sparse(12, 1000), "bytes of them");
+        assert!(of(0, 0, 9).is_sparse(12, 1000), "records without an entry");
+    }
+}

@@ -340,6 +340,17 @@ mod tests {
     }
 
     #[test]
+    fn a_room_has_no_more_than_a_quarter_of_a_members_budget_to_wait_in() {
+        let share = |room_share_bytes, queue_bytes| {
+            Limits { queue_bytes, room_share_bytes, ..Limits::default() }.room_share()
+        };
+        assert_eq!(share(1000, 4000), 1000);
+        assert_eq!(share(1001, 4000), 1000);
+        assert_eq!(share(999, 4000), 999);
+        assert_eq!(share(1000, 3), 1);
+    }
+
+    #[test]
     fn every_policy_is_found_by_its_name() {
         for policy in SlowPolicy::ALL {
             assert_eq!(SlowPolicy::by_name(policy.name()), Some(policy));
