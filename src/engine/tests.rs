@@ -5,13 +5,14 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 mod shed;
 
 use super::{
     App, DirectMessage, JoinRequest, LeaveRequest, Limits, Mail, Now, Origin, Outlet, Process,
-    ShardEngine, SocketAction, Space,
+    ShardEngine, SocketAction, Space, state::connection::State,
 };
 use crate::{
     batch::{Sending, Slice},
@@ -27,12 +28,15 @@ struct Wire {
     sent: HashMap<ConnId, Vec<u8>>,
     slow: HashSet<ConnId>,
     batches: Vec<ConnId>,
+    /// Bytes of the largest batch.
+    largest: usize,
 }
 
 impl Outlet for Wire {
     fn send(&mut self, id: ConnId, batch: &[Slice<'_>]) -> Sending {
         assert!(batch.len() <= Limits::SLICES_PER_BATCH + 64, "{} slices", batch.len());
         self.batches.push(id);
+        self.largest = self.largest.max(batch.iter().map(|slice| slice.as_slice().len()).sum());
         let sent = self.sent.entry(id).or_default();
         for slice in batch {
             sent.extend_from_slice(slice.as_slice());
@@ -302,4 +306,157 @@ fn a_full_server_tells_the_newest_and_lets_the_silent_go_first() {
     let mut wire = Wire::default();
     engine.flush(&mut wire);
     assert!(String::from_utf8_lossy(&wire.sent[&told]).contains("maximum capacity"));
+}
+
+#[test]
+fn a_room_has_its_least_share_however_much_waits_in_others() {
+    let limits = Limits { shard_share_bytes: 1, ..Limits::default() };
+    let mut engine = engines(1, limits).remove(0);
+    let id = open(&mut engine);
+    subscribe(&mut engine, id, "r");
+    while flush(&mut engine, &mut Wire::default()) {}
+    publish(&mut engine, id, "r", &"x".repeat(Limits::MIN_ROOM_SHARE_BYTES - 500));
+    assert_eq!(engine.core.rooms.congested, 0);
+    publish(&mut engine, id, "r", &"x".repeat(500));
+    assert_eq!(engine.core.rooms.congested, 1);
+}
+
+#[test]
+fn a_drain_ends_a_bounded_number_of_connections_in_a_turn() {
+    let limits = Limits { sends_per_turn: 10, ..Limits::default() };
+    let mut engine = engines(1, limits).remove(0);
+    for _ in 0..35 {
+        open(&mut engine);
+    }
+    flush(&mut engine, &mut Wire::default());
+    engine.begin_drain();
+    let mut open_after = Vec::new();
+    for _ in 0..4 {
+        engine.begin_turn(Now::default());
+        let more = engine.on_timers();
+        let open = engine.core.connections.iter().filter(|one| one.state == State::Open).count();
+        open_after.push((open, more));
+    }
+    assert_eq!(open_after, [(25, true), (15, true), (5, true), (0, false)]);
+}
+
+#[test]
+fn what_the_members_have_taken_no_longer_counts_against_the_share_of_all_rooms() {
+    let limits = Limits { room_share_bytes: 1000, ..Limits::default() };
+    let mut engine = engines(1, limits).remove(0);
+    let id = open(&mut engine);
+    subscribe(&mut engine, id, "r");
+    while flush(&mut engine, &mut Wire::default()) {}
+    publish(&mut engine, id, "r", &"x".repeat(2000));
+    assert!(engine.core.rooms.waiting > 2000);
+    assert_eq!(engine.core.rooms.congested, 1);
+    while flush(&mut engine, &mut Wire::default()) {}
+    assert_eq!((engine.core.rooms.waiting, engine.core.rooms.congested), (0, 0));
+}
+
+#[test]
+fn a_peer_that_breaks_the_protocol_is_told_so_before_what_waits_for_it() {
+    let mut engine = engines(1, Limits::default()).remove(0);
+    let (a, b) = (open(&mut engine), open(&mut engine));
+    subscribe(&mut engine, a, "r");
+    subscribe(&mut engine, b, "r");
+    let mut wire = Wire { slow: [b].into(), ..Wire::default() };
+    flush(&mut engine, &mut wire);
+    for _ in 0..5 {
+        publish(&mut engine, a, "r", "hello");
+        flush(&mut engine, &mut wire);
+    }
+    engine.on_data(b, &mut [0x81, 0]);
+    wire.slow.clear();
+    wire.sent.clear();
+    engine.on_sent(b);
+    while flush(&mut engine, &mut wire) {}
+    let [0x88, len, 0x03, 0xEA, reason @ ..] = &wire.sent[&b][..] else {
+        panic!("no Close frame of code 1002: {:?}", wire.sent[&b]);
+    };
+    assert_eq!(reason.len() + 2, usize::from(*len), "something behind it");
+    assert_eq!(logged(&engine), 0);
+}
+
+#[test]
+fn a_turn_that_has_much_to_send_wants_its_flush_before_more_comes_in() {
+    let mut engine = engines(1, Limits::default()).remove(0);
+    let (a, b) = (open(&mut engine), open(&mut engine));
+    subscribe(&mut engine, a, "r");
+    subscribe(&mut engine, b, "r");
+    flush(&mut engine, &mut Wire::default());
+    let data = "x".repeat(30_000);
+    let before = (1..=10).map(|_| {
+        publish(&mut engine, a, "r", &data);
+        engine.wants_flush()
+    });
+    let wanted: Vec<bool> = before.collect();
+    assert_eq!(wanted, [false, false, false, false, false, false, false, false, true, true]);
+    while flush(&mut engine, &mut Wire::default()) {}
+    assert!(!engine.wants_flush());
+}
+
+#[test]
+fn a_member_that_gets_much_at_once_gets_it_in_batches_of_bounded_size() {
+    let limits = Limits { batch_bytes: 1000, ..Limits::default() };
+    let mut engine = engines(1, limits).remove(0);
+    let id = open(&mut engine);
+    subscribe(&mut engine, id, "r");
+    flush(&mut engine, &mut Wire::default());
+    (0..50).for_each(|_| publish(&mut engine, id, "r", "hello"));
+    let mut wire = Wire::default();
+    while flush(&mut engine, &mut wire) {}
+    assert_eq!(String::from_utf8_lossy(&wire.sent[&id]).matches("hello").count(), 50);
+    assert!(wire.largest < 1000 + 200, "{} bytes", wire.largest);
+}
+
+#[test]
+fn a_member_that_takes_nothing_for_the_write_timeout_is_lost_and_counted_as_slow() {
+    let mut engine = engines(1, Limits::default()).remove(0);
+    let id = open(&mut engine);
+    let mut wire = Wire { slow: [id].into(), ..Wire::default() };
+    let timeout_ms = Limits::default().write_timeout.as_millis() as u64;
+    let mut turn = |since_start_ms| {
+        engine.begin_turn(Now { since_start_ms, ..Now::default() });
+        engine.on_timers();
+        engine.flush(&mut wire);
+        (engine.stats().slow_disconnects, engine.connection_count())
+    };
+    for since_start_ms in (0..timeout_ms).step_by(500) {
+        assert_eq!(turn(since_start_ms), (0, 1));
+    }
+    let after: Vec<_> = (1..20).map(|step| turn(timeout_ms + step * 500)).collect();
+    assert_eq!(after.last(), Some(&(1, 0)));
+}
+
+#[test]
+fn a_room_that_waits_for_its_members_is_looked_at_again_soon() {
+    let mut engine = engines(1, Limits::default()).remove(0);
+    let id = open(&mut engine);
+    subscribe(&mut engine, id, "r");
+    engine.begin_turn(Now { since_start_ms: 1000, ..Now::default() });
+    while engine.flush(&mut Wire::default()) {}
+    assert!(engine.next_timer() > Some(Duration::from_secs(1)));
+    let index = engine.core.connections[id.slot()].memberships[0].group;
+    engine.core.rooms.group_mut(index).is_lagging = true;
+    engine.core.rooms.list_if_lagging(index);
+    for since_start_ms in [1000, 1100, 5000] {
+        engine.begin_turn(Now { since_start_ms, ..Now::default() });
+        assert!(engine.next_timer() <= Some(Duration::from_millis(240)));
+        engine.on_timers();
+        assert!(engine.next_timer() <= Some(Duration::from_millis(240)));
+    }
+}
+
+#[test]
+fn a_shard_that_waits_is_late_only_behind_the_time_for_which_it_said_it_would() {
+    let mut engine = engines(1, Limits::default()).remove(0);
+    open(&mut engine);
+    engine.turns_now(1000);
+    let pulse = &engine.process().pulses[0];
+    assert_eq!(pulse.overdue_ms(1250), 250);
+    engine.before_wait(1000, Some(Duration::from_millis(500)));
+    assert_eq!((pulse.overdue_ms(1500), pulse.overdue_ms(1501)), (0, 1));
+    engine.before_wait(1000, None);
+    assert_eq!((pulse.overdue_ms(1_000_000), pulse.connections()), (0, 1));
 }

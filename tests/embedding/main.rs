@@ -14,6 +14,7 @@ mod hooks;
 mod limits;
 mod order;
 mod panics;
+mod pinning;
 mod query;
 mod shutdown;
 #[path = "../support/mod.rs"]

@@ -115,7 +115,7 @@ fn a_handler_that_publishes_waits_for_each_shard_that_does_not_take_it() {
     }
     case.settle();
     let kept = case.world.kept_bytes();
-    assert!(kept.underway < 3 * 4000, "{kept:?}");
+    assert!((1..3 * 4000).contains(&kept.underway), "{kept:?}");
     case.world.net().resume(case.peers[2].id);
     case.settle();
     assert!(case.peers[1..].iter().all(|peer| peer.numbers().count() == 200));
@@ -136,7 +136,7 @@ fn a_handler_that_publishes_to_two_rooms_waits_for_the_members_of_both() {
     }
     case.settle();
     let kept = case.world.kept_bytes();
-    assert!(kept.logs < 20_000, "{kept:?}");
+    assert!((1..20_000).contains(&kept.logs), "{kept:?}");
     case.world.net().resume(case.peers[2].id);
     case.settle();
     assert!(case.peers[1..].iter().all(|peer| peer.numbers().count() == 400));

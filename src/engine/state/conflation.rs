@@ -65,6 +65,11 @@ impl Conflation {
         self.kept
     }
 
+    /// What a record that has entries is counted as.
+    pub(super) fn cost(&self, record: Record) -> usize {
+        self.records[record as usize].cost()
+    }
+
     /// The record of a group's key, made if there is none.
     pub(crate) fn record(&mut self, serial: u64, key: Option<&str>) -> Record {
         let hash = self.hasher.hash_one((serial, key));
@@ -185,5 +190,45 @@ impl Conflation {
     /// Whether `entry` is the newest of its record.
     pub(super) fn is_newest(&self, record: Record, entry: &Waiting) -> bool {
         self.records[record as usize].newest.is_some_and(|newest| newest == *entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::state::{segments::Place, waiting::Tag};
+
+    #[test]
+    fn a_record_is_counted_with_its_key_while_it_has_entries() {
+        let mut conflation = Conflation::default();
+        let key = "k".repeat(1000);
+        let (keyed, plain) = (conflation.record(1, Some(&key)), conflation.record(1, None));
+        assert_eq!(conflation.kept_bytes(), 0, "nothing waits");
+        conflation.insert(plain);
+        let one = conflation.kept_bytes();
+        assert!(one >= size_of::<KeyState>(), "{one}");
+        conflation.insert(keyed);
+        conflation.insert(keyed);
+        let all = conflation.kept_bytes();
+        assert!((2 * one + key.len()..2 * one + key.len() + 64).contains(&all), "{all}");
+        for (record, left) in [(keyed, all), (keyed, one), (plain, 0)] {
+            let tag = Tag::record(record);
+            conflation.remove(&Waiting { sequence: 0, place: Place::default(), tag });
+            assert_eq!(conflation.kept_bytes(), left);
+        }
+    }
+
+    #[test]
+    fn a_queue_is_packed_once_a_quarter_of_it_is_there_for_nothing() {
+        let of = |replaced, wasted, vacant| Conflation {
+            vacant,
+            replaced,
+            wasted,
+            ..Conflation::default()
+        };
+        assert!(!of(3, 250, 8).is_sparse(12, 1000));
+        assert!(of(4, 0, 0).is_sparse(12, 1000), "entries that were replaced");
+        assert!(of(0, 251, 0).is_sparse(12, 1000), "bytes of them");
+        assert!(of(0, 0, 9).is_sparse(12, 1000), "records without an entry");
     }
 }

@@ -77,7 +77,9 @@ impl FrameQueue {
     /// no other.
     pub(crate) fn newest(&self) -> Option<(Sequence, usize)> {
         let last = self.entries.back()?;
-        Some((last.sequence, self.cost(last) + WHOLE_SEGMENT_BYTES))
+        let record = self.conflation.as_ref().zip(last.by_record());
+        let record_bytes = record.map_or(0, |(conflation, record)| conflation.cost(record));
+        Some((last.sequence, self.cost(last) + record_bytes + WHOLE_SEGMENT_BYTES))
     }
 
     /// What an entry is counted as.

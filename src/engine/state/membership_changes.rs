@@ -74,3 +74,25 @@ impl MembershipChanges {
         self.first_unreported.take()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hooks_that_answer_joins_by_joins_are_told_of_so_many_and_no_more() {
+        let mut changes = MembershipChanges { are_reported: true, ..Default::default() };
+        let (id, room) = (ConnId::new(0, 0, 0), "r".into());
+        let mut told = 0;
+        changes.note(id, true, &room);
+        while changes.begin_next().is_some() {
+            told += 1;
+            changes.note(id, true, &room);
+            changes.end_current();
+        }
+        // The first is nobody's doing.
+        assert_eq!(told, 1 + usize::from(Limits::HOOK_CHANGES_DEPTH));
+        assert_eq!(changes.end_event(), Some(id));
+        assert_eq!(changes.end_event(), None);
+    }
+}

@@ -36,7 +36,7 @@ pub(super) const WHOLE_SEGMENT_BYTES: usize = SEGMENT_BYTES + ALLOCATION_BYTES;
 const WHOLE: u32 = u32::MAX;
 
 /// Where the bytes of a frame lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Place {
     /// The segment's number.
     pub(super) segment: u32,

@@ -182,4 +182,14 @@ mod tests {
         }
         assert_eq!(seen, 3000);
     }
+
+    #[test]
+    fn a_burst_of_entries_at_one_tick_leaves_little_reserved() {
+        let mut wheel = Wheel::new(0);
+        for slot in 0..3000 {
+            wheel.insert(id(slot), 10);
+        }
+        while wheel.take_due(10).is_some() {}
+        assert!(wheel.slots.iter().all(|slot| slot.capacity() <= 64));
+    }
 }

@@ -228,3 +228,37 @@ impl Windows {
         self.to.iter().all(|window| window.waiting.is_empty() && window.waiting_for_share == 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_keeps_no_table_of_those_whose_credit_has_come_back() {
+        let mut windows = Windows::new(2, 1 << 20);
+        let all: Vec<_> = (0..3000).map(|slot| (ConnId::new(0, slot, 0), 100)).collect();
+        for (id, bytes) in &all {
+            windows.charge(1, *id, *bytes);
+        }
+        assert_eq!(windows.underway_bytes(), 300_000);
+        assert!(!windows.credit(1, &all, |id| panic!("{id:?} did not wait")));
+        assert_eq!(windows.underway_bytes(), 0);
+        let reserved = windows.to[1].by_connection.capacity();
+        assert!(reserved <= 64, "{reserved}");
+    }
+
+    #[test]
+    fn a_window_is_idle_when_nobody_waits_for_it() {
+        for why in [Exhausted::Share, Exhausted::Window] {
+            let mut windows = Windows::new(2, 1000);
+            let id = ConnId::new(0, 7, 0);
+            windows.charge(1, id, 1000);
+            assert!(windows.is_idle() && windows.exhausted(0b10, id).is_some());
+            windows.wait(1, id, why);
+            assert!(!windows.is_idle());
+            let mut ready = Vec::new();
+            windows.credit(1, &[(id, 1000)], |id| ready.push(id));
+            assert_eq!((ready, windows.is_idle()), (vec![id], true));
+        }
+    }
+}

@@ -35,3 +35,19 @@ impl AddAssign for Kept {
         self.underway += other.underway;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_shards_keep_is_added_up_by_what_keeps_it() {
+        let one = Kept { logs: 1, queues: 20, parked: 300, partial: 4000, underway: 50_000 };
+        let mut both = Kept::default();
+        both += one;
+        assert_eq!((both, both.total()), (one, 54_321));
+        both += one;
+        let twice = Kept { logs: 2, queues: 40, parked: 600, partial: 8000, underway: 100_000 };
+        assert_eq!((both, both.total()), (twice, 108_642));
+    }
+}

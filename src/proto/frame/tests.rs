@@ -129,3 +129,26 @@ fn control_frames_are_cut_at_125_bytes() {
     let long = encode_control(Opcode::Pong, &[7; 300]);
     assert_eq!((long.len(), long[1]), (127, 125));
 }
+
+#[test]
+fn the_short_way_is_taken_by_each_whole_data_frame_that_16_bits_can_measure() {
+    for len in [0, 1, 125, 126, 127, 65535, 65536] {
+        for (opcode, fin) in [
+            (Opcode::Text, true),
+            (Opcode::Binary, true),
+            (Opcode::Text, false),
+            (Opcode::Continuation, true),
+            (Opcode::Ping, true),
+        ] {
+            let mut frame = Vec::new();
+            write_masked(&mut frame, fin, opcode, KEY, &vec![0; len]);
+            let is_short = fin && matches!(opcode, Opcode::Text | Opcode::Binary) && len < 65536;
+            let header_len = frame.len() - len;
+            let expected = is_short.then_some((opcode == Opcode::Text, header_len, len));
+            assert_eq!(decode_short(&frame), expected, "{opcode:?} of {len} bytes");
+        }
+    }
+    for longer_than_need_be in [0, 125] {
+        assert_eq!(decode_short(&[0x81, 0xFE, 0, longer_than_need_be]), None);
+    }
+}

@@ -122,3 +122,17 @@ fn a_question_that_nobody_waits_for_ends_with_its_first_page() {
     let taken = |stats: Stats| stats.mails_received;
     assert_eq!(taken(world.stats()) - taken(before), 1);
 }
+
+#[test]
+fn an_answer_goes_on_behind_a_long_part_of_the_arena_that_is_empty() {
+    let (mut world, peers) = crowded(Limits::SLOTS_PER_TURN + 300);
+    let (gone, stayed) = peers.split_at(Limits::SLOTS_PER_TURN);
+    for peer in gone {
+        world.net().reset(*peer);
+    }
+    world.settle();
+    let query = world.handle().connections();
+    let pages = pages(&mut world, &query);
+    assert!(pages.len() > 1, "one turn looked at all slots");
+    assert_eq!(whole(&pages).len(), stayed.len());
+}

@@ -74,4 +74,15 @@ mod tests {
         assert_eq!(with(1), Err("head_bytes (1) must be at least 256".to_owned()));
         assert_eq!(with(Limits::MIN_HEAD_BYTES), Ok(()));
     }
+
+    #[test]
+    fn a_room_has_no_more_than_a_quarter_of_a_members_budget_to_wait_in() {
+        let share = |room_share_bytes, queue_bytes| {
+            Limits { queue_bytes, room_share_bytes, ..Limits::default() }.room_share()
+        };
+        assert_eq!(share(1000, 4000), 1000);
+        assert_eq!(share(1001, 4000), 1000);
+        assert_eq!(share(999, 4000), 999);
+        assert_eq!(share(1000, 3), 1);
+    }
 }
