@@ -18,10 +18,14 @@ use crate::{
     id::ConnId,
 };
 
+/// Whether so much is waiting that it should be flushed before more comes in: 256 KiB
+/// still lie in a core's second-level cache.
 pub(crate) fn wants_flush(core: &Core) -> bool {
     core.pending_bytes() >= 256 * 1024
 }
 
+/// Sends what is waiting, as far as this turn's work goes. Returns whether something is
+/// left for the next turn.
 pub(crate) fn flush(core: &mut Core, outlet: &mut impl Outlet) -> bool {
     let left = serve_all(core, outlet);
     // What is published next makes other runs, and needs their buffer.
@@ -29,6 +33,7 @@ pub(crate) fn flush(core: &mut Core, outlet: &mut impl Outlet) -> bool {
     left
 }
 
+/// The same while no log changes.
 fn serve_all(core: &mut Core, outlet: &mut impl Outlet) -> bool {
     let (turn, mut ready) = core.direct.take();
     // If no room has anything for anyone, there is nothing to merge.
@@ -59,10 +64,13 @@ fn serve_all(core: &mut Core, outlet: &mut impl Outlet) -> bool {
     !core.rooms.dirty.is_empty() || !core.flush.continuing.is_empty()
 }
 
+/// A turn begins: this is what its flushes may do.
 pub(crate) fn begin_work(core: &mut Core) {
     core.flush.work_left = core.limits.sends_per_turn * serve::WORK_PER_SEND;
 }
 
+/// Sends more to connections whose last batch has left, with at most half of the work
+/// that is left: the rooms' members have the other.
 fn go_on(core: &mut Core, outlet: &mut impl Outlet) {
     let kept = if core.rooms.dirty.is_empty() { 0 } else { core.flush.work_left / 2 };
     let none = Bytes::new();

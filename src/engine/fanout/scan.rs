@@ -17,6 +17,7 @@ use crate::engine::{
 /// Rooms that wait for their members are looked at again after so long: 240 ms.
 const LOOK_AGAIN_TICKS: Tick = 15;
 
+/// Goes on with the group's members. Returns whether all have been given everything.
 pub(super) fn pass(core: &mut Core, index: u32, outlet: &mut impl Outlet) -> bool {
     // Nobody has more coming than this group's entries.
     let alone = core.rooms.dirty.is_empty();
@@ -65,6 +66,9 @@ fn position(core: &Core, group: u32) -> usize {
     core.rooms.group(group).scan_position as usize
 }
 
+/// Whether a connection that is behind has taken something of late and wants to lose
+/// nothing; and whether moreover half of its budget is used up, so that it would soon be
+/// closed as a slow one.
 fn pace(core: &Core, slot: u32) -> (bool, bool) {
     let connection = &core.connections[slot];
     let Some(send_queue) =
@@ -76,6 +80,8 @@ fn pace(core: &Core, slot: u32) -> (bool, bool) {
     (paced, paced && send_queue.waiting() > core.limits.queue_bytes / 2)
 }
 
+/// Every member has been looked at: forgets what all have, and credits what most have.
+/// Returns whether nothing came in since the scan began.
 fn finish_pass(core: &mut Core, index: u32) -> bool {
     let group = core.rooms.group_mut(index);
     group.scan_position = 0;
@@ -101,6 +107,8 @@ fn finish_pass(core: &mut Core, index: u32) -> bool {
     true
 }
 
+/// Most members have the log up to `end`: whoever was charged for it is credited, and
+/// publishers that were held may go on.
 fn settle_group(core: &mut Core, index: u32, end: Cursor) {
     let relieved = core.rooms.settle(index, end, &core.limits);
     while let Some(owed) = core.rooms.take_owed(index) {
@@ -111,6 +119,8 @@ fn settle_group(core: &mut Core, index: u32, end: Cursor) {
     }
 }
 
+/// Looks again at groups most of whose members were behind: those that have taken
+/// nothing since do not slow their publishers down any more.
 pub(crate) fn look_at_lagging(core: &mut Core) {
     if core.rooms.lagging.is_empty() || !reached(core.flush.look_again, core.now.tick()) {
         return;
@@ -129,6 +139,7 @@ pub(crate) fn look_at_lagging(core: &mut Core) {
     core.rooms.lagging = lagging;
 }
 
+/// When that is due.
 pub(crate) fn next_look_at_lagging(core: &Core) -> Option<std::time::Duration> {
     if core.rooms.lagging.is_empty() {
         return None;

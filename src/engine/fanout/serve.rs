@@ -121,6 +121,8 @@ fn serve_rooms(core: &mut Core, slot: u32, max: usize, outlet: &mut impl Outlet)
     true
 }
 
+/// Sends a connection everything that it has coming, batch by batch, until it can take
+/// no more. `passed` is the membership that the scan of its group has come to.
 pub(super) fn serve(
     core: &mut Core,
     slot: u32,
@@ -169,6 +171,7 @@ pub(super) fn serve(
     served(core, slot, id);
 }
 
+/// Sends a connection its direct sends of this turn and nothing else.
 pub(super) fn serve_direct(core: &mut Core, slot: u32, turn: &Bytes, outlet: &mut impl Outlet) {
     let id = core.connections.id_of(slot);
     let connection = &mut core.connections[slot];
@@ -194,6 +197,7 @@ pub(super) fn serve_direct(core: &mut Core, slot: u32, turn: &Bytes, outlet: &mu
     served(core, slot, id);
 }
 
+/// Nothing is left to send to `slot`, and nothing is with the driver.
 fn served(core: &mut Core, slot: u32, id: ConnId) {
     let connection = &mut core.connections[slot];
     debug_assert!(connection.send_queue.as_ref().is_none_or(|send_queue| send_queue.is_empty()));
@@ -216,6 +220,7 @@ fn served(core: &mut Core, slot: u32, id: ConnId) {
     }
 }
 
+/// Moves cursors past what was handed to the driver.
 fn apply(core: &mut Core, slot: u32, taken: Taken) {
     core.stats.deliveries += taken.deliveries;
     let connection = &mut core.connections[slot];
@@ -231,6 +236,7 @@ fn apply(core: &mut Core, slot: u32, taken: Taken) {
     }
 }
 
+/// Counts a batch and, if the driver still has it, blocks the connection.
 fn sent(core: &mut Core, slot: u32, bytes: usize, slices: usize, sending: Sending) {
     worked(core, WORK_PER_SEND + slices + bytes / BYTES_PER_WORK);
     core.stats.sends += 1;
