@@ -112,13 +112,49 @@ impl DirectSends {
             self.ready = ready;
         }
         self.runs.clear();
+        // The next turn is likely to need as much.
+        let wanted = bytes.len().clamp(MIN_BYTES, KEPT_BYTES);
         drop(bytes);
-        if !self.bytes.try_reclaim(MIN_BYTES) {
+        if !self.bytes.try_reclaim(wanted) {
             // The driver still has it: until it has sent that, the other one serves.
             std::mem::swap(&mut self.bytes, &mut self.spare);
         }
-        if !self.bytes.try_reclaim(MIN_BYTES) || self.bytes.capacity() > KEPT_BYTES {
-            self.bytes = BytesMut::with_capacity(NEW_BYTES);
+        if !self.bytes.try_reclaim(wanted) || self.bytes.capacity() > KEPT_BYTES {
+            self.bytes = BytesMut::with_capacity(wanted.max(NEW_BYTES));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::{
+        Dialect, SlowPolicy, engine::process::admission::Admit, engine::state::connection::NONE,
+    };
+
+    #[test]
+    fn two_buffers_serve_a_driver_that_keeps_a_turns_bytes_until_the_next() {
+        let peer = "127.0.0.1:9".parse().unwrap();
+        let mut connection =
+            Connection::new(0, peer, Admit::Yes, Dialect::Raw, SlowPolicy::default());
+        let (mut sends, mut kept) = (DirectSends::default(), Bytes::new());
+        let mut places = HashSet::new();
+        for turn in 0..20 {
+            sends.write((&mut connection, 0), 0, false, |out| out.extend_from_slice(&[7; 600_000]));
+            let (bytes, mut ready) = sends.take();
+            ready.clear();
+            // What the driver had of the turn before has left by now.
+            kept = bytes.clone();
+            (connection.direct_head, connection.direct_tail) = (NONE, NONE);
+            connection.flags.ready = false;
+            if turn >= 4 {
+                places.insert(bytes.as_ptr());
+            }
+            sends.clear(bytes, ready);
+        }
+        drop(kept);
+        assert!(places.len() <= 2, "{} buffers", places.len());
     }
 }
