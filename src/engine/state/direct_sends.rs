@@ -142,7 +142,10 @@ mod tests {
         let (mut sends, mut kept) = (DirectSends::default(), Bytes::new());
         let mut places = HashSet::new();
         for turn in 0..20 {
-            sends.write((&mut connection, 0), 0, false, |out| out.extend_from_slice(&[7; 600_000]));
+            for _ in 0..40 {
+                let write = |out: &mut BytesMut| out.extend_from_slice(&[7; 16 * 1024]);
+                sends.write((&mut connection, 0), 0, false, write);
+            }
             let (bytes, mut ready) = sends.take();
             ready.clear();
             // What the driver had of the turn before has left by now.
