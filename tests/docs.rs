@@ -10,8 +10,16 @@ const README_LINES: usize = 150;
 const HISTORY: &str = "CHANGELOG.md";
 
 /// Flags of other programs: the load test, cargo's tests, docker.
-const FOREIGN_FLAGS: [&str; 6] =
-    ["--features", "--html", "--json", "--require", "--stop-timeout", "--test-threads"];
+const FOREIGN_FLAGS: [&str; 8] = [
+    "--features",
+    "--html",
+    "--json",
+    "--pid",
+    "--require",
+    "--stop-timeout",
+    "--test-threads",
+    "--url",
+];
 
 /// Folders of the repository whose files documents name.
 const FOLDERS: [&str; 9] = [
