@@ -100,13 +100,9 @@ fn publish(engine: &mut ShardEngine, id: ConnId, room: &str, data: &str) {
     say(engine, id, &format!(r#"{{"type":"publish","room":"{room}","data":"{data}"}}"#));
 }
 
-/// Bytes in the logs of all rooms.
-fn logged(engine: &ShardEngine) -> usize {
-    engine.core.rooms.logged_bytes()
-}
-
-#[test]
-fn a_room_keeps_its_log_until_the_slowest_reader_has_it_and_no_longer() {
+/// Two members of a room, of which the second has taken nothing of what the first
+/// published.
+fn with_a_member_behind() -> (ShardEngine, ConnId, ConnId, Wire) {
     let mut engine = engines(1, Limits::default()).remove(0);
     let (a, b) = (open(&mut engine), open(&mut engine));
     subscribe(&mut engine, a, "r");
@@ -117,6 +113,17 @@ fn a_room_keeps_its_log_until_the_slowest_reader_has_it_and_no_longer() {
         publish(&mut engine, a, "r", "hello");
         flush(&mut engine, &mut wire);
     }
+    (engine, a, b, wire)
+}
+
+/// Bytes in the logs of all rooms.
+fn logged(engine: &ShardEngine) -> usize {
+    engine.core.rooms.logged_bytes()
+}
+
+#[test]
+fn a_room_keeps_its_log_until_the_slowest_reader_has_it_and_no_longer() {
+    let (mut engine, a, b, mut wire) = with_a_member_behind();
     assert!(logged(&engine) > 0, "the slow one still needs it");
     wire.slow.clear();
     engine.on_sent(b);
@@ -356,16 +363,7 @@ fn what_the_members_have_taken_no_longer_counts_against_the_share_of_all_rooms()
 
 #[test]
 fn a_peer_that_breaks_the_protocol_is_told_so_before_what_waits_for_it() {
-    let mut engine = engines(1, Limits::default()).remove(0);
-    let (a, b) = (open(&mut engine), open(&mut engine));
-    subscribe(&mut engine, a, "r");
-    subscribe(&mut engine, b, "r");
-    let mut wire = Wire { slow: [b].into(), ..Wire::default() };
-    flush(&mut engine, &mut wire);
-    for _ in 0..5 {
-        publish(&mut engine, a, "r", "hello");
-        flush(&mut engine, &mut wire);
-    }
+    let (mut engine, _, b, mut wire) = with_a_member_behind();
     engine.on_data(b, &mut [0x81, 0]);
     wire.slow.clear();
     wire.sent.clear();
