@@ -95,6 +95,35 @@ pub(super) fn a_storm_of_connects_does_not_keep_data_waiting<K: OfKernel>() {
     }
 }
 
+pub(super) fn whoever_was_served_does_not_wait_behind_a_burst_of_new_connections<K: OfKernel>() {
+    let mut bench = Bench::<Loopback<K>>::new(0);
+    let mut peer = bench.connect(ID);
+    bench.write_all(&mut peer, b"hello");
+    bench.until("data", |bench| bench.data(ID).len() == 5);
+    let new = |slot| ConnId::new(0, slot, 1);
+    let mut peers = (100..400).map(|slot| bench.connect(new(slot))).collect::<Vec<_>>();
+    for peer in &mut peers {
+        assert_eq!(bench.world.write(peer, b"a first word"), 12);
+    }
+    assert_eq!(bench.world.write(&mut peer, b"a word"), 6);
+    // All of it may be lent by one turn: the word is then among the first.
+    let (mut heard, mut before, mut first_words) = (0, 0, 0);
+    while heard < 6 || first_words < 300 * 12 {
+        let mut of_turn = 0;
+        short_turn(&mut bench.driver, usize::MAX, |event| {
+            let Event::Data(id, bytes) = event else { panic!("{event:?}") };
+            if id == ID {
+                heard += bytes.len();
+                before = of_turn;
+            } else {
+                first_words += bytes.len();
+            }
+            of_turn += 1;
+        });
+    }
+    assert!(before < 100, "behind {before} new connections");
+}
+
 pub(super) fn a_held_connection_lets_the_driver_sleep<K: OfKernel>() {
     let mut bench = Bench::<Loopback<K>>::new(0);
     let mut peers = [bench.connect(ID), bench.connect(OTHER)];

@@ -34,6 +34,7 @@ macro_rules! of_kernel {
                 a_stranger_is_heard_within_a_round_of_those_who_flood,
                 whoever_connects_is_accepted_beside_a_flood,
                 a_storm_of_connects_does_not_keep_data_waiting,
+                whoever_was_served_does_not_wait_behind_a_burst_of_new_connections,
                 a_held_connection_lets_the_driver_sleep,
                 a_held_peers_window_fills_and_nobody_elses,
             }

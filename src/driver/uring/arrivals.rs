@@ -103,9 +103,12 @@ impl Arrivals {
         }
     }
 
-    /// Whether something of `tag` waits. Looks at all: for connections that seem dead.
+    /// Whether something of `tag` waits. What is taken out of order is all of a
+    /// connection, so its last says it for all.
     pub(super) fn has(&self, tag: Tag) -> bool {
-        self.line.iter().any(|arrival| arrival.tag == tag && arrival.what.is_some())
+        let Some(&last) = self.last.get(tag.slot() as usize) else { return false };
+        let at = self.line.get(last.wrapping_sub(self.first) as usize);
+        at.is_some_and(|arrival| arrival.tag == tag && arrival.what.is_some())
     }
 
     /// All of `tag`, in order.
@@ -161,6 +164,8 @@ mod tests {
                 assert!(taken.eq(wanted));
                 model.retain(|(of, _)| *of != slot);
             }
+            let slot = rng.below(25) as u32;
+            assert_eq!(arrivals.has(tag(slot)), model.iter().any(|(of, _)| *of == slot));
             if rng.chance(40) && !model.is_empty() {
                 let (of, received, _) = arrivals.pop().unwrap();
                 assert_eq!((of.slot(), number(&received)), model.remove(0));

@@ -40,6 +40,8 @@ pub(super) mod flag {
     pub(in crate::driver) const WATCHED: u16 = 512 << TAKEN;
     /// Its socket has refused something, and has not been seen empty since.
     pub(in crate::driver) const SLOW: u16 = 1024 << TAKEN;
+    /// Something of it has been lent, or its end reported.
+    pub(in crate::driver) const SERVED: u16 = 2048 << TAKEN;
 }
 
 /// What a socket would not take at once.

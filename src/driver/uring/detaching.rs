@@ -23,9 +23,11 @@ impl UringDriver {
         let tag = Tag::of(connection.id);
         let mut unread = self.kept.remove(&tag).map_or_else(Vec::new, Kept::into_bytes);
         self.cancel_receives(connection);
+        let mut arrived = self.newcomers.take(tag);
         for _ in 0..DETACH_ROUNDS {
             self.ring.submit();
-            for (received, goes_on) in self.ring.take_received(tag) {
+            arrived.extend(self.ring.take_received(tag));
+            for (received, goes_on) in arrived.drain(..) {
                 if !goes_on {
                     connection.flags.clear(flag::ARMED);
                 }

@@ -83,11 +83,6 @@ impl UringDriver {
         {
             return Some(step);
         }
-        while let Some((tag, received, goes_on)) = self.ring.next_received() {
-            if let Some(step) = self.on_received(tag, received, goes_on) {
-                return Some(step);
-            }
-        }
-        self.next_released()
+        self.next_arrived().or_else(|| self.next_released())
     }
 }

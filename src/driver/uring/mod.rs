@@ -78,10 +78,20 @@ const GATHERED: usize = 1 << 16;
 /// own cache. Half of the buffers, if that is less.
 const GATHERED_BYTES: usize = 128 << 10;
 
+/// The most connections of which a turn lends the first bytes. Each may cost as much as
+/// a hundred messages: a socket that leaves takes its receive along, in a call of the
+/// kernel of its own.
+const NEWCOMERS_PER_TURN: u32 = 64;
+
 impl UringDriver {
+    /// How many arrivals wait to be lent or acted upon.
+    pub(super) fn waiting(&self) -> usize {
+        self.ring.received() + self.newcomers.len()
+    }
+
     /// The wait that `asked` may become: none while something is left to do.
     pub(super) fn allowed_wait(&self, asked: Option<Duration>) -> Option<Duration> {
-        let has_data = self.ring.received() > 0 || !self.released.is_empty();
+        let has_data = self.waiting() > 0 || !self.released.is_empty();
         if !self.sent.is_empty() || !self.failed.is_empty() || (has_data && !self.held) {
             return Some(Duration::ZERO);
         }
@@ -109,6 +119,7 @@ impl Driver for UringDriver {
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.take_back();
+        self.newcomers_left = NEWCOMERS_PER_TURN;
         self.ring.replenish();
         self.arm();
         self.settle();
@@ -124,7 +135,7 @@ impl Driver for UringDriver {
         let max_bytes = GATHERED_BYTES.min(count * each / 2);
         for _ in 0..GATHER_ROUNDS {
             if !self.ring.has_more_to_gather()
-                || self.ring.received() >= GATHERED
+                || self.waiting() >= GATHERED
                 || self.ring.received_bytes() >= max_bytes
             {
                 break;
@@ -233,7 +244,9 @@ impl Driver for UringDriver {
     fn has_unread(&mut self, id: ConnId) -> bool {
         let Some(connection) = self.table.find(id) else { return false };
         let unread = rustix::io::ioctl_fionread(&connection.socket).is_ok_and(|bytes| bytes > 0);
-        unread || connection.flags.any(flag::HAS_KEPT) || self.ring.has_received(Tag::of(id))
+        let tag = Tag::of(id);
+        let has_arrived = self.ring.has_received(tag) || self.newcomers.has(tag);
+        unread || has_arrived || connection.flags.any(flag::HAS_KEPT)
     }
 
     fn has_sent_all(&mut self) -> bool {

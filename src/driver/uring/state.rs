@@ -12,7 +12,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::{
     accepting::Acceptor,
-    arrivals::Tag,
+    arrivals::{Arrivals, Tag},
     buffers::Chunk,
     connection::{Connection, Table},
     kept::Kept,
@@ -48,6 +48,11 @@ pub struct UringDriver {
     pub(super) sent: VecDeque<ConnId>,
     /// Connections that failed while they were held.
     pub(super) failed: VecDeque<ConnId>,
+    /// What has arrived of connections that had not been served when their place in
+    /// line came.
+    pub(super) newcomers: Arrivals,
+    /// How many of those may still be served in this turn.
+    pub(super) newcomers_left: u32,
     /// What holds keep back.
     pub(super) kept: HashMap<Tag, Kept>,
     /// Connections whose hold has ended and that keep something.
@@ -86,6 +91,8 @@ impl UringDriver {
             lingering: HashMap::new(),
             sent: VecDeque::new(),
             failed: VecDeque::new(),
+            newcomers: Arrivals::default(),
+            newcomers_left: 0,
             kept: HashMap::new(),
             released: VecDeque::new(),
             lent: None,

@@ -109,7 +109,9 @@ fn a_wait_takes_back_what_was_lent() {
     let large = bed.fill(id(3));
     assert_eq!(bed.send(id(3), &large), Sending::Pending);
     let waits_for = |bed: &mut Bed, received| {
-        while bed.driver.ring.received() < received {
+        let deadline = Instant::now() + GUARD;
+        while bed.driver.waiting() < received {
+            assert!(Instant::now() < deadline, "{received} arrivals: not after {GUARD:?}");
             bed.driver.wait(Some(Duration::from_millis(1))).unwrap();
         }
     };
