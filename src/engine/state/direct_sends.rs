@@ -6,8 +6,9 @@ use bytes::{Bytes, BytesMut};
 
 use super::connection::{Connection, NONE};
 
-/// A turn's buffer is not kept above this size.
+/// Buffers are not kept above this size, each and all of them that the driver may have.
 const KEPT_BYTES: usize = 1024 * 1024;
+const SPARE_BYTES: usize = 2 * KEPT_BYTES;
 
 /// One that has less room is not used again.
 const MIN_BYTES: usize = 4096;
@@ -32,8 +33,11 @@ pub(crate) struct DirectRun {
 #[derive(Debug, Default)]
 pub(crate) struct DirectSends {
     bytes: BytesMut,
-    /// The buffer of an earlier turn, which the driver may have kept until now.
-    spare: BytesMut,
+    /// What that has room for from its front on.
+    room: usize,
+    /// Buffers of earlier flushes, which the driver may have kept until now, and their
+    /// room.
+    spares: Vec<(BytesMut, usize)>,
     runs: Vec<DirectRun>,
     /// Connections with direct sends or something else to look at in the flush.
     ready: Vec<u32>,
@@ -101,6 +105,7 @@ impl DirectSends {
 
     /// Begins a flush: the bytes of all runs, and who is to be looked at.
     pub(crate) fn take(&mut self) -> (Bytes, Vec<u32>) {
+        self.room = self.bytes.capacity();
         (self.bytes.split().freeze(), std::mem::take(&mut self.ready))
     }
 
@@ -115,14 +120,32 @@ impl DirectSends {
         // The next turn is likely to need as much.
         let wanted = bytes.len().clamp(MIN_BYTES, KEPT_BYTES);
         drop(bytes);
-        if !self.bytes.try_reclaim(wanted) {
-            // The driver still has it: until it has sent that, the other one serves.
-            std::mem::swap(&mut self.bytes, &mut self.spare);
+        if reclaim(&mut self.bytes, self.room, wanted) {
+            return;
         }
-        if !self.bytes.try_reclaim(wanted) || self.bytes.capacity() > KEPT_BYTES {
-            self.bytes = BytesMut::with_capacity(wanted.max(NEW_BYTES));
+        // The driver still has it: until it has sent that, others serve.
+        let used = (std::mem::take(&mut self.bytes), self.room);
+        let mut spares = self.spares.iter_mut();
+        let free = spares.position(|(bytes, room)| reclaim(bytes, *room, wanted));
+        self.bytes = match free {
+            Some(index) => self.spares.swap_remove(index).0,
+            None => BytesMut::with_capacity(wanted.max(NEW_BYTES)),
+        };
+        let kept: usize = self.spares.iter().map(|(_, room)| room).sum();
+        if kept + used.1 > SPARE_BYTES {
+            self.spares.clear();
+        }
+        if used.1 <= KEPT_BYTES {
+            self.spares.push(used);
         }
     }
+}
+
+/// Goes back to the front of a buffer with `room`, which lies in the core's own cache, as
+/// what is behind what the last turn used does not. Whether there is `wanted` then, and
+/// not too much.
+fn reclaim(bytes: &mut BytesMut, room: usize, wanted: usize) -> bool {
+    room <= KEPT_BYTES && bytes.try_reclaim(wanted.max(room))
 }
 
 #[cfg(test)]
@@ -133,6 +156,48 @@ mod tests {
     use crate::{
         Dialect, SlowPolicy, engine::process::admission::Admit, engine::state::connection::NONE,
     };
+
+    #[test]
+    fn a_turn_writes_where_the_last_one_did() {
+        let peer = "127.0.0.1:9".parse().unwrap();
+        let mut connection =
+            Connection::new(0, peer, Admit::Yes, Dialect::Raw, SlowPolicy::default());
+        let mut sends = DirectSends::default();
+        let mut places = HashSet::new();
+        for turn in 0..20 {
+            let len = if turn == 0 { 500_000 } else { 20_000 };
+            let write = |out: &mut BytesMut| out.resize(len, 7);
+            sends.write((&mut connection, 0), 0, false, write);
+            let (bytes, mut ready) = sends.take();
+            ready.clear();
+            (connection.direct_head, connection.direct_tail) = (NONE, NONE);
+            connection.flags.ready = false;
+            places.insert(bytes.as_ptr());
+            sends.clear(bytes, ready);
+        }
+        assert_eq!(places.len(), 1);
+    }
+
+    #[test]
+    fn what_a_driver_keeps_is_not_kept_here_without_bound() {
+        let peer = "127.0.0.1:9".parse().unwrap();
+        let mut connection =
+            Connection::new(0, peer, Admit::Yes, Dialect::Raw, SlowPolicy::default());
+        let (mut sends, mut with_driver) = (DirectSends::default(), Vec::new());
+        for flush in 0..100 {
+            let len = if flush % 7 == 0 { 2 * KEPT_BYTES } else { 300_000 };
+            let write = |out: &mut BytesMut| out.resize(len, 7);
+            sends.write((&mut connection, 0), 0, false, write);
+            let (bytes, mut ready) = sends.take();
+            ready.clear();
+            (connection.direct_head, connection.direct_tail) = (NONE, NONE);
+            connection.flags.ready = false;
+            with_driver.push(bytes.clone());
+            sends.clear(bytes, ready);
+            let kept: usize = sends.spares.iter().map(|(_, room)| room).sum();
+            assert!(kept + sends.bytes.capacity() <= SPARE_BYTES + KEPT_BYTES);
+        }
+    }
 
     #[test]
     fn two_buffers_serve_a_driver_that_keeps_a_turns_bytes_until_the_next() {
