@@ -81,6 +81,7 @@ pub mod shard;
 #[cfg(not(feature = "internals"))]
 #[allow(dead_code, unreachable_pub, unused_imports, clippy::trivially_copy_pass_by_ref)]
 mod batch;
+mod copy;
 #[cfg(not(feature = "internals"))]
 #[allow(dead_code, unreachable_pub, unused_imports, clippy::trivially_copy_pass_by_ref)]
 mod dialect;

@@ -32,6 +32,7 @@ use source::Source;
 const LAYERS: &[Layer] = &[
     // The values that cross threads.
     Layer { name: "id", layers: &[], packages: Packages::These(&[]) },
+    Layer { name: "copy", layers: &[], packages: Packages::These(&["bytes"]) },
     Layer { name: "batch", layers: &[], packages: Packages::These(&["bytes"]) },
     Layer {
         name: "publication",
@@ -41,7 +42,7 @@ const LAYERS: &[Layer] = &[
     // Blind to each other.
     Layer {
         name: "proto",
-        layers: &[],
+        layers: &["copy"],
         packages: Packages::These(&[
             "bytes",
             "flate2",
@@ -53,12 +54,12 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "dialect",
-        layers: &["id"],
+        layers: &["copy", "id"],
         packages: Packages::These(&["bytes", "serde", "serde_json", "simdutf8", "smallvec"]),
     },
     Layer {
         name: "driver",
-        layers: &["batch", "id"],
+        layers: &["batch", "copy", "id"],
         packages: Packages::These(&[
             "bytes", "io_uring", "io_uring", "libc", "mio", "rustix", "slab", "smallvec",
             "socket2", "tracing",
@@ -68,7 +69,7 @@ const LAYERS: &[Layer] = &[
     // What a connection, a room and a turn are.
     Layer {
         name: "engine",
-        layers: &["proto", "dialect", "batch", "id", "publication"],
+        layers: &["proto", "dialect", "batch", "copy", "id", "publication"],
         packages: Packages::These(&[
             "bytes",
             "foldhash",
@@ -112,6 +113,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "lib",
         layers: &[
+            "copy",
             "server",
             "shard",
             "engine",
@@ -141,9 +143,10 @@ const ENGINE_ROOMS: &[&str] = &[
 ];
 
 /// The layers that take bytes and time and return values.
-const PURE: &[&str] = &["engine", "proto", "dialect", "id", "publication", "batch"];
+const PURE: &[&str] = &["engine", "proto", "dialect", "id", "publication", "batch", "copy"];
 /// All but the shards and the product, which start threads.
-const THREADLESS: &[&str] = &["engine", "proto", "dialect", "id", "publication", "batch", "driver"];
+const THREADLESS: &[&str] =
+    &["engine", "proto", "dialect", "id", "publication", "batch", "copy", "driver"];
 
 const BANNED_PATHS: &[BannedPath] = &[
     BannedPath {

@@ -9,6 +9,7 @@ use super::{
     Command, Encoding, Event, Incoming, Payload, Rules,
     table::{Format, Wire},
 };
+use crate::copy::append;
 
 /// The event name under which handlers receive the messages of `raw`, which name
 /// no event: the empty one. A JSON message without a name has the same.
@@ -39,7 +40,7 @@ pub(super) fn encode(event: &Event<'_>, out: &mut BytesMut) -> Encoding {
     let Event::Message { data: Some(data), .. } = event else {
         return Encoding::Skip;
     };
-    out.extend_from_slice(data.as_bytes());
+    append(out, data.as_bytes());
     match data {
         Payload::Json(_) | Payload::Text(_) => Encoding::Text,
         Payload::Binary(_) => Encoding::Binary,

@@ -7,6 +7,7 @@ use super::{
     Encoding, Event, MESSAGE_EVENT, Payload, Stamp, json,
     table::{Envelope, ErrorTexts, Field, Template, Templates, Values},
 };
+use crate::copy::append;
 
 /// More than the fixed text of any event: fragments, a client id, a time.
 const FIXED_BYTES: usize = 192;
@@ -94,7 +95,7 @@ fn put(field: Field, values: &Values<'_>, at: Stamp, out: &mut BytesMut) -> bool
 
 fn put_payload(data: Payload<'_>, out: &mut BytesMut) {
     match data {
-        Payload::Json(json) => out.extend_from_slice(json.as_bytes()),
+        Payload::Json(json) => append(out, json.as_bytes()),
         Payload::Text(text) => json::put_string(text, out),
         Payload::Binary(bytes) => json::put_base64(bytes, out),
     }

@@ -4,6 +4,7 @@
 use std::{fmt, ops::Deref};
 
 use super::{close::CloseFrame, error::ProtocolError, utf8};
+use crate::copy;
 
 /// What each message may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,7 +224,7 @@ impl Assembly {
 pub(super) fn append(buffer: &mut Vec<u8>, bytes: &[u8], ceiling: usize) {
     let (len, capacity) = (buffer.len(), buffer.capacity());
     buffer.reserve_exact(growth(len, capacity, bytes.len(), ceiling));
-    buffer.extend_from_slice(bytes);
+    copy::append(buffer, bytes);
 }
 
 /// How many bytes beyond `len` to reserve so that `more` fit: none if they do,

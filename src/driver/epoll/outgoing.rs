@@ -8,7 +8,7 @@ use mio::net::TcpStream;
 use smallvec::SmallVec;
 use socket2::SockRef;
 
-use crate::{batch::Slice, driver::tail::Tail};
+use crate::{batch::Slice, copy::append, driver::tail::Tail};
 
 /// Batches of several slices up to this size are gathered by copying: one
 /// `memcpy` costs less than handing the kernel many small pieces.
@@ -76,7 +76,7 @@ pub(super) fn send(
         several if total <= GATHER_BYTES => {
             gather.clear();
             for slice in several {
-                gather.extend_from_slice(slice.as_slice());
+                append(gather, slice.as_slice());
             }
             attempt(|| wire.write(gather))?
         }

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use libc::{EAGAIN, EINTR, iovec, msghdr};
 
 use super::arrivals::Tag;
-use crate::{batch::Slice, driver::tail::Tail};
+use crate::{batch::Slice, copy::append, driver::tail::Tail};
 
 /// A single slice up to this size is copied: less than a reference count costs
 /// when it is taken and given back.
@@ -153,7 +153,7 @@ impl Load {
         if batch.len() > PIECES_PER_SEND {
             let mut whole = BytesMut::with_capacity(total);
             for slice in batch {
-                whole.extend_from_slice(slice.as_slice());
+                append(&mut whole, slice.as_slice());
             }
             self.kept.push(whole.freeze());
             self.whole_bytes += total;

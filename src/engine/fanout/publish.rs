@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use crate::{
+    copy::append,
     dialect::{Dialect, Event, MESSAGE_EVENT, Payload, Stamp},
     engine::{
         backpressure::holds,
@@ -126,7 +127,7 @@ fn deliver_to(core: &mut Core, room: u32, publication: &Publication) {
             append_shared(core, group, frame.clone(), mark, publication.key.as_deref());
         } else {
             core.rooms.acquire_buffer(group);
-            core.rooms.group_mut(group).log.open().extend_from_slice(frame);
+            append(core.rooms.group_mut(group).log.open(), frame);
             commit(core, group, frame.len(), mark, publication.key.as_deref());
         }
     }
@@ -203,7 +204,7 @@ fn to_publication(
     let chunk = &mut core.outbound.chunk;
     let data = message.data.map_or(Data::absent(), |payload| {
         let bytes = payload.as_bytes();
-        let copy = chunk.write(bytes.len(), |out| out.extend_from_slice(bytes));
+        let copy = chunk.write(bytes.len(), |out| append(out, bytes));
         Data::trusted(form_of(payload), copy)
     });
     let mut publication = Publication::new(audience, "", data, core.now.unix_ms);

@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 
 use crate::{
+    copy::append,
     dialect::Encoding,
     proto::frame::{self, MAX_SERVER_HEADER, Opcode},
 };
@@ -47,5 +48,5 @@ pub(crate) fn write_whole(out: &mut BytesMut, opcode: Opcode, payload: &[u8]) {
         let header = frame::encode_header(opcode, true, payload.len() as u64);
         out.extend_from_slice(&header);
     }
-    out.extend_from_slice(payload);
+    append(out, payload);
 }

@@ -12,6 +12,7 @@ use super::{
     rooms::Rooms,
     waiting::Sequence,
 };
+use crate::copy::append;
 
 /// The list of a run's frames is not kept if it has grown beyond so many.
 const KEPT_FRAMES: usize = 1024;
@@ -79,7 +80,7 @@ impl Merged {
             for (_, side, cursor) in &self.frames {
                 let (membership, _) = self.coming[*side as usize];
                 let log: &RoomLog = &rooms.group(membership.group).log;
-                run.extend_from_slice(log.frame(*cursor).as_slice());
+                append(run, log.frame(*cursor).as_slice());
             }
             debug_assert_eq!(run.len(), bytes);
         });

@@ -13,7 +13,7 @@ use std::{collections::VecDeque, ops::Range};
 use bytes::Bytes;
 
 use super::entries::{grow, shrink};
-use crate::batch::Slice;
+use crate::{batch::Slice, copy::append};
 
 /// From this size on a frame is a segment of its own.
 const LARGE_FRAME_BYTES: usize = 4096;
@@ -98,7 +98,7 @@ impl Segments {
             self.open.reserve_exact(bytes.len().max(self.open.len() / 4));
         }
         let start = self.open.len() as u32;
-        self.open.extend_from_slice(bytes);
+        append(&mut self.open, bytes);
         self.open_alive += 1;
         Place { segment: self.open_number(), start, len: bytes.len() as u32 }
     }
