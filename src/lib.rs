@@ -56,6 +56,8 @@
 //! - `internals`: the layers below as public modules, for this package's own tests,
 //!   benches and fuzz targets. Nothing in them is promised to stay.
 
+pub mod cluster;
+pub mod relay;
 #[cfg(feature = "server")]
 pub mod server;
 
@@ -110,7 +112,7 @@ pub use engine::{
     Stats, To,
 };
 pub use id::{ClientId, ConnId, InvalidClientId};
-pub use publication::{Audience, Data, Form, Publication};
+pub use publication::{Audience, Data, Form, Position, Publication};
 pub use shard::{
     BuildError, Builder, DriverChoice, DriverKind, Engine, Handle, Health, HealthCheck, JoinError,
     Query, QueryError, Reply, RoomInfo, RunError, Running, SendError, default_shards,

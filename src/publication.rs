@@ -99,8 +99,43 @@ impl fmt::Debug for Data {
     }
 }
 
+/// A place in the history of a room.
+///
+/// Offsets are counted from 1 by whoever makes the room's order, and never go back while
+/// the epoch is the same. Another epoch is another history: nothing of the one before
+/// can be recovered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// Which history: a random number, 16 lower-case hexadecimal digits to clients.
+    pub epoch: u64,
+    /// The last publication that the holder has seen; 0 for none.
+    pub offset: u64,
+}
+
+impl Position {
+    /// The epoch that clients write as `text`, if it is one.
+    ///
+    /// ```
+    /// use shardcast::Position;
+    /// let position = Position { epoch: 0xABC, offset: 7 };
+    /// assert_eq!(position.epoch_text(), "0000000000000abc");
+    /// assert_eq!(Position::parse_epoch("0000000000000abc"), Some(0xABC));
+    /// assert_eq!(Position::parse_epoch("abc"), None);
+    /// ```
+    pub fn parse_epoch(text: &str) -> Option<u64> {
+        let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let is_epoch = text.len() == 16 && text.bytes().all(is_hex);
+        if is_epoch { u64::from_str_radix(text, 16).ok() } else { None }
+    }
+
+    /// The epoch as clients are told it.
+    pub fn epoch_text(&self) -> String {
+        format!("{:016x}", self.epoch)
+    }
+}
+
 /// Who a publication is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Audience {
     /// Every connection.
     Everyone,
@@ -128,6 +163,8 @@ pub struct Publication {
     pub key: Option<Box<str>>,
     /// When it was accepted, in milliseconds of Unix time.
     pub timestamp_ms: u64,
+    /// Its offset in the room's history; 0 if the room has none.
+    pub offset: u64,
     frames: Frames,
 }
 
@@ -143,6 +180,7 @@ impl Publication {
             except: None,
             key: None,
             timestamp_ms,
+            offset: 0,
             frames: Frames::default(),
         }
     }
@@ -211,5 +249,14 @@ mod tests {
     #[test]
     fn a_publication_is_small() {
         assert!(size_of::<Publication>() <= 256, "{}", size_of::<Publication>());
+    }
+
+    #[test]
+    fn an_epoch_is_sixteen_digits_and_nothing_else() {
+        let position = Position { epoch: u64::MAX - 1, offset: 0 };
+        assert_eq!(Position::parse_epoch(&position.epoch_text()), Some(position.epoch));
+        for wrong in ["", "0", "00000000000000001", "000000000000000G", "+00000000000000a"] {
+            assert_eq!(Position::parse_epoch(wrong), None, "{wrong}");
+        }
     }
 }

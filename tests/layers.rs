@@ -65,11 +65,17 @@ const LAYERS: &[Layer] = &[
             "socket2", "tracing",
         ]),
     },
-    Layer { name: "relay", layers: &["id", "publication"], packages: Packages::All },
+    // What shards and the relay tell each other.
+    Layer { name: "cluster", layers: &["id", "publication"], packages: Packages::These(&[]) },
+    Layer {
+        name: "relay",
+        layers: &["cluster", "copy", "id", "publication"],
+        packages: Packages::All,
+    },
     // What a connection, a room and a turn are.
     Layer {
         name: "engine",
-        layers: &["proto", "dialect", "batch", "copy", "id", "publication"],
+        layers: &["proto", "dialect", "batch", "cluster", "copy", "id", "publication"],
         packages: Packages::These(&[
             "bytes",
             "foldhash",
@@ -85,7 +91,7 @@ const LAYERS: &[Layer] = &[
     // The only place where a driver meets the engine.
     Layer {
         name: "shard",
-        layers: &["engine", "driver", "batch", "id", "publication", "dialect", "relay"],
+        layers: &["engine", "driver", "batch", "cluster", "id", "publication", "dialect", "relay"],
         packages: Packages::All,
     },
     Layer {
@@ -98,6 +104,7 @@ const LAYERS: &[Layer] = &[
             "proto",
             "dialect",
             "batch",
+            "cluster",
             "id",
             "publication",
         ],
@@ -113,6 +120,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "lib",
         layers: &[
+            "cluster",
             "copy",
             "server",
             "shard",
@@ -143,10 +151,11 @@ const ENGINE_ROOMS: &[&str] = &[
 ];
 
 /// The layers that take bytes and time and return values.
-const PURE: &[&str] = &["engine", "proto", "dialect", "id", "publication", "batch", "copy"];
+const PURE: &[&str] =
+    &["engine", "proto", "dialect", "id", "publication", "batch", "cluster", "copy"];
 /// All but the shards and the product, which start threads.
 const THREADLESS: &[&str] =
-    &["engine", "proto", "dialect", "id", "publication", "batch", "copy", "driver"];
+    &["engine", "proto", "dialect", "id", "publication", "batch", "cluster", "copy", "driver"];
 
 const BANNED_PATHS: &[BannedPath] = &[
     BannedPath {
