@@ -125,6 +125,18 @@ pub struct ClusterAnswer {
 /// What whoever asked a [`Question`] is given.
 pub type ClusterReply = Box<dyn FnOnce(ClusterAnswer) + Send>;
 
+/// What the relay keeps of a room, by its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomTraits {
+    /// What is published there: members get it in the relay's order, and from there.
+    pub history: bool,
+    /// Who its members are.
+    pub presence: bool,
+}
+
+/// Which rooms have what.
+pub type RoomRules = Arc<dyn Fn(&str) -> RoomTraits + Send + Sync>;
+
 /// From the shards and handles of a node to its relay.
 pub enum ToRelay {
     /// Deliver to the members on the other nodes; in a room with history to those of this

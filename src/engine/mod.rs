@@ -62,4 +62,4 @@ pub(crate) use process::{
     pulse::Pulse,
     shared::Process,
 };
-pub(crate) use types::audience::Space;
+pub(crate) use types::{audience::Space, relaying::RelayPort};

@@ -60,7 +60,7 @@ fn flush(engine: &mut ShardEngine, wire: &mut Wire) -> bool {
 }
 
 fn engines(shards: usize, limits: Limits) -> Vec<ShardEngine> {
-    let process = Arc::new(Process::new(1, limits, Dialect::Pubsub, "/ws", shards));
+    let process = Arc::new(Process::new(1, limits, Dialect::Pubsub, "/ws", shards, None));
     let app = Arc::new(App::default());
     (0..shards as u8)
         .map(|shard| ShardEngine::new(shard, process.clone(), app.clone(), Now::default()))

@@ -28,7 +28,7 @@ pub mod status;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use crate::cluster::{Charge, ClusterAnswer, FromRelay, Question, ToRelay};
+use crate::cluster::{Charge, ClusterAnswer, FromRelay, Question, RoomRules, ToRelay};
 
 pub use self::status::RelayStatus;
 
@@ -37,7 +37,10 @@ pub trait Relay: Send + 'static {
     /// What is known of it, for any thread.
     fn status(&self) -> Arc<RelayStatus>;
 
-    /// Serves until [`Exchange::take`] says that the engine has ended.
+    /// What it keeps of which rooms; the same for as long as it runs.
+    fn rules(&self) -> RoomRules;
+
+    /// Serves until [`Outgoing::take`] says that the engine has ended.
     fn run(self: Box<Self>, exchange: Exchange);
 }
 

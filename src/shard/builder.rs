@@ -22,6 +22,7 @@ use crate::{
     dialect::Dialect,
     engine::{App, Conn, Disconnect, Fault, HandlerResult, Limits, Message},
     id::ConnId,
+    relay::Relay,
 };
 
 /// Settings and handlers of an engine; see [`Engine::builder`].
@@ -36,6 +37,7 @@ pub struct Builder {
     limits: Limits,
     app: App,
     http: Option<HttpHandOff>,
+    relay: Option<Box<dyn Relay>>,
 }
 
 // Here, so that what runs knows nothing of how it is built.
@@ -58,6 +60,7 @@ impl Default for Builder {
             limits: Limits::default(),
             app: App::default(),
             http: None,
+            relay: None,
         }
     }
 }
@@ -107,6 +110,13 @@ impl Builder {
     /// All bounds and time-outs.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// The way to other nodes, or what keeps history and presence on this one. It runs on
+    /// a thread of its own. Default: none.
+    pub fn relay(mut self, relay: impl Relay) -> Self {
+        self.relay = Some(Box::new(relay));
         self
     }
 
@@ -239,7 +249,7 @@ impl Builder {
     /// Checks the settings and makes what does not depend on sockets.
     pub(super) fn into_parts(self) -> Result<Parts, BuildError> {
         let shards = self.shards.unwrap_or_else(default_shards);
-        Parts::new(self.app, self.limits, self.dialect, &self.path, shards)
+        Parts::new(self.app, self.limits, self.dialect, &self.path, shards, self.relay)
     }
 }
 

@@ -51,6 +51,11 @@ pub enum RunError {
         /// What happened.
         message: String,
     },
+    /// The relay's thread panicked; the shards were drained.
+    Relay {
+        /// What happened.
+        message: String,
+    },
 }
 
 impl fmt::Display for RunError {
@@ -58,6 +63,7 @@ impl fmt::Display for RunError {
         match self {
             Self::Start(error) => write!(f, "a shard could not be started: {error}"),
             Self::Shard { shard, message } => write!(f, "shard {shard} failed: {message}"),
+            Self::Relay { message } => write!(f, "the relay failed: {message}"),
         }
     }
 }
@@ -66,7 +72,7 @@ impl Error for RunError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Start(error) => Some(error),
-            Self::Shard { .. } => None,
+            Self::Shard { .. } | Self::Relay { .. } => None,
         }
     }
 }

@@ -12,7 +12,11 @@ use super::{
     reply::{JoinError, Reply, of_join},
 };
 use crate::{
-    engine::{DirectMessage, Disconnect, JoinRequest, LeaveRequest, Mail, Parcel, Process, Space},
+    cluster::{Charge, ToRelay},
+    engine::{
+        DirectMessage, Disconnect, JoinRequest, LeaveRequest, Mail, Parcel, Process, RelayPort,
+        Space,
+    },
     id::{ClientId, ConnId},
     publication::{Audience, Data, Publication},
 };
@@ -102,6 +106,40 @@ impl Handle {
     /// # Errors
     /// [`SendError::Busy`] or [`SendError::Ended`].
     pub fn deliver(&self, publication: Publication) -> Result<(), SendError> {
+        let publication = Arc::new(publication);
+        match &self.0.process.relay {
+            Some(relay) => self.deliver_everywhere(relay.as_ref(), publication),
+            None => self.deliver_here(publication),
+        }
+    }
+
+    /// To the members on this node, and to the relay for the others. What is published in
+    /// a room with history comes back from there.
+    fn deliver_everywhere(
+        &self,
+        relay: &dyn RelayPort,
+        publication: Arc<Publication>,
+    ) -> Result<(), SendError> {
+        let bytes = publication.kept_bytes().min(u32::MAX as usize) as u32;
+        if !relay.reserve(bytes) {
+            return Err(SendError::Busy);
+        }
+        let has_history = match &publication.audience {
+            Audience::Room(name) => relay.traits_of(name).history,
+            Audience::Everyone | Audience::User(_) => false,
+        };
+        let charge = Charge { conn: None, bytes };
+        if !has_history && let Err(error) = self.deliver_here(Arc::clone(&publication)) {
+            relay.unreserve(bytes);
+            return Err(error);
+        }
+        relay.put(ToRelay::Publish { publication, receipt: None, once: None, charge });
+        relay.ring();
+        Ok(())
+    }
+
+    /// To the members on this node.
+    fn deliver_here(&self, publication: Arc<Publication>) -> Result<(), SendError> {
         let directory = &self.0.process.directory;
         let found = match &publication.audience {
             Audience::Everyone => None,
@@ -116,11 +154,11 @@ impl Handle {
             Some(None) => return Ok(()),
             Some(Some(shared)) => shared.shards(),
         };
-        self.send_to_shards(shards, &Mail::Publish(Arc::new(publication)))
+        self.send_to_shards(shards, &Mail::Publish(publication))
     }
 
     /// To all of `shards` or to none.
-    fn send_to_shards(&self, shards: u64, mail: &Mail) -> Result<(), SendError> {
+    pub(super) fn send_to_shards(&self, shards: u64, mail: &Mail) -> Result<(), SendError> {
         let (origin, bytes) = (mail.handle_origin(), mail.bytes());
         let wanted = || {
             let all = self.0.senders.iter().enumerate();
@@ -166,6 +204,16 @@ impl Handle {
     /// more is accepted, or until the engine has ended. Other threads may use up what
     /// is free before the caller does.
     pub async fn ready(&self) {
+        self.shards_ready().await;
+        if let Some(relay) = &self.0.process.relay {
+            while let Some(credit) = relay.wait_for_credit() {
+                credit.await;
+            }
+        }
+    }
+
+    /// The same without the relay.
+    pub(super) async fn shards_ready(&self) {
         for sender in &self.0.senders {
             while sender.is_full() && !sender.has_ended() {
                 let credit = sender.listen();

@@ -94,5 +94,8 @@ impl<D: Driver> Shard<D> {
             }
         }
         self.senders.ring(reached);
+        if let Some(relay) = &self.engine.process().relay {
+            relay.ring();
+        }
     }
 }

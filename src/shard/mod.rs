@@ -20,6 +20,7 @@ mod mailbox;
 mod outbox;
 mod parts;
 mod query;
+mod relay;
 mod reply;
 mod runtime;
 pub mod sim;

@@ -10,10 +10,12 @@ use std::{
 use super::{
     error::BuildError,
     mailbox::{Mailbox, MailboxSender},
+    relay::{RelayStart, relay_mailbox},
 };
 use crate::{
     dialect::Dialect,
-    engine::{App, Limits, Process},
+    engine::{App, Limits, Process, RelayPort},
+    relay::Relay,
 };
 
 /// A connection whose request is no WebSocket handshake.
@@ -34,6 +36,7 @@ pub(super) struct Parts {
     pub(super) process: Arc<Process>,
     pub(super) app: Arc<App>,
     pub(super) mailboxes: Vec<(Mailbox, MailboxSender)>,
+    pub(super) relay: Option<RelayStart>,
 }
 
 impl Parts {
@@ -47,16 +50,28 @@ impl Parts {
         dialect: Dialect,
         path: &str,
         shards: usize,
+        relay: Option<Box<dyn Relay>>,
     ) -> Result<Self, BuildError> {
         if !(1..=Limits::SHARDS).contains(&shards) {
             let most = Limits::SHARDS;
             return Err(BuildError::Settings(format!("shards must be 1 to {most}, not {shards}")));
         }
+        if relay.is_some() && shards == Limits::SHARDS {
+            return Err(BuildError::Settings(format!(
+                "with a relay there can be {} shards at the most",
+                Limits::SHARDS - 1
+            )));
+        }
         limits.check().map_err(BuildError::Settings)?;
         let path = checked_path(path)?;
         let mailboxes = (0..shards).map(|_| Mailbox::new(limits.handle_window_bytes)).collect();
-        let process = Process::new(random_node(), limits, dialect, path, shards);
-        Ok(Self { process: Arc::new(process), app: Arc::new(app), mailboxes })
+        let relay = relay.map(|relay| {
+            let mailbox = relay_mailbox(limits.handle_window_bytes, relay.rules());
+            RelayStart { relay, mailbox }
+        });
+        let port = relay.as_ref().map(|start| start.mailbox.sender() as Arc<dyn RelayPort>);
+        let process = Process::new(random_node(), limits, dialect, path, shards, port);
+        Ok(Self { process: Arc::new(process), app: Arc::new(app), mailboxes, relay })
     }
 }
 

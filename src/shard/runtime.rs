@@ -16,6 +16,7 @@ use super::{
     health::HealthCheck,
     mailbox::{Mailbox, MailboxSender},
     parts::{HttpHandOff, Parts},
+    relay::{RelayStart, RelayThread},
     start::ShardStart,
 };
 use crate::engine::{App, Process};
@@ -50,6 +51,7 @@ pub struct Engine {
     http: Option<HttpHandOff>,
     listeners: Vec<TcpListener>,
     mailboxes: Vec<(Mailbox, MailboxSender)>,
+    relay: Option<RelayStart>,
 }
 
 impl Engine {
@@ -61,10 +63,10 @@ impl Engine {
         local: SocketAddr,
         listeners: Vec<TcpListener>,
     ) -> Self {
-        let Parts { process, app, mailboxes } = parts;
+        let Parts { process, app, mailboxes, relay } = parts;
         let senders = mailboxes.iter().map(|(_, sender)| sender.clone()).collect();
         let handle = Handle::new(Arc::clone(&process), senders);
-        Self { handle, local, process, app, driver, pin, http, listeners, mailboxes }
+        Self { handle, local, process, app, driver, pin, http, listeners, mailboxes, relay }
     }
 
     /// The engine for other threads, valid before it runs and after it has ended.
@@ -114,6 +116,8 @@ impl Engine {
         let cores = cores.unwrap_or_default();
         let senders: Vec<_> = self.mailboxes.iter().map(|(_, to)| to.clone()).collect();
         let clock = SystemClock::start();
+        let relay = self.relay.map(|relay| relay.spawn(&handle)).transpose();
+        let relay = relay.map_err(RunError::Start)?;
         let (ready, started) = crossbeam_channel::bounded(self.process.shards);
         let mut threads = Vec::new();
         for (number, (listener, (mailbox, _))) in
@@ -137,16 +141,16 @@ impl Engine {
             let all = handle.clone();
             match thread.spawn(move || start.run_or_end_all(&all)) {
                 Ok(thread) => threads.push(thread),
-                Err(error) => return Err(abandon(&handle, threads, error)),
+                Err(error) => return Err(abandon(&handle, threads, relay, error)),
             }
         }
         drop(ready);
         for _ in 0..threads.len() {
             if let Ok(Err(error)) = started.recv() {
-                return Err(abandon(&handle, threads, error));
+                return Err(abandon(&handle, threads, relay, error));
             }
         }
-        Ok(Running { handle, health: HealthCheck::new(self.process, clock), threads })
+        Ok(Running { handle, health: HealthCheck::new(self.process, clock), threads, relay })
     }
 }
 
@@ -163,12 +167,14 @@ impl fmt::Debug for Engine {
 fn abandon(
     handle: &Handle,
     threads: Vec<JoinHandle<Result<(), RunError>>>,
+    relay: Option<RelayThread>,
     error: io::Error,
 ) -> RunError {
     handle.shutdown();
     for thread in threads {
         let _ = thread.join();
     }
+    let _ = relay.map(RelayThread::join);
     RunError::Start(error)
 }
 
@@ -178,6 +184,7 @@ pub struct Running {
     handle: Handle,
     health: HealthCheck,
     threads: Vec<JoinHandle<Result<(), RunError>>>,
+    relay: Option<RelayThread>,
 }
 
 impl Running {
@@ -202,6 +209,9 @@ impl Running {
                 Err(RunError::Shard { shard, message: "its thread panicked".to_owned() })
             });
             result = result.and(ended);
+        }
+        if let Some(relay) = self.relay {
+            result = result.and(relay.join().map_err(|message| RunError::Relay { message }));
         }
         result
     }

@@ -32,7 +32,10 @@ pub(crate) fn cause_for(core: &Core, id: ConnId, target: Target<'_>) -> Option<C
     {
         return Some(Cause::Room(group));
     }
-    let elsewhere = core.shards_of(target, room) & !(1 << core.shard);
+    let mut elsewhere = core.shards_of(target, room) & !(1 << core.shard);
+    if core.process.relay.is_some() {
+        elsewhere |= 1 << core.process.relay_window();
+    }
     let (shard, why) = core.outbound.windows.exhausted(elsewhere, id)?;
     Some(Cause::Window(shard, why))
 }

@@ -9,7 +9,7 @@ use crate::{
     dialect::{Command, Dialect, Event, Incoming, MESSAGE_EVENT, Payload, Refusal},
     engine::{
         backpressure::holds,
-        fanout::publish::{self, Outgoing},
+        fanout::{publish::Outgoing, send},
         lifecycle::membership,
         state::{connection::State, core::Core, hold_queue::Deferred},
         types::{audience::Target, message::Message},
@@ -180,6 +180,6 @@ fn send(core: &mut Core, id: ConnId, target: Target<'_>, data: Option<Payload<'_
         except: None,
         key: None,
     };
-    publish::publish(core, id, target, &message);
+    send::publish(core, id, target, &message);
     core.return_user(id, user);
 }

@@ -10,7 +10,10 @@ use crate::{
     dialect::{Dialect, Event, Payload},
     engine::{
         backpressure::{backlog, holds},
-        fanout::publish::{self, Outgoing, to_data},
+        fanout::{
+            publish::{self, Outgoing, to_data},
+            send,
+        },
         lifecycle::{closing, membership},
         process::mail::{DirectMessage, Mail},
         state::{
@@ -269,7 +272,7 @@ impl<'c> To<'c> {
             except,
             key,
         };
-        publish::publish(core, from, target, &message);
+        send::publish(core, from, target, &message);
         core.return_user(from, user);
     }
 }

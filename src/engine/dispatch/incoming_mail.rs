@@ -44,6 +44,7 @@ fn on_mail(core: &mut Core, parcel: Parcel) {
             let known = core.find(id).is_some();
             answer(known && membership::leave(core, id, Target::Room(&room)));
         }
+        Mail::Relayed(_) => {}
         Mail::Ask(query) => queries::answer(core, query),
         Mail::Credit(shard, credits) => holds::on_credit(core, shard, &credits),
         Mail::RequestCredit(shard) => core.outbound.windows.on_credit_request(shard),

@@ -7,4 +7,5 @@ pub(crate) mod flush;
 pub(crate) mod gather;
 pub(crate) mod publish;
 pub(crate) mod scan;
+pub(crate) mod send;
 pub(crate) mod serve;

@@ -1,6 +1,5 @@
 //! From a message to the logs of those who shall get it: one append for each
-//! form of frames, whatever the number of members; one mail for each other shard
-//! that has members.
+//! form of frames, whatever the number of members.
 
 use std::sync::Arc;
 
@@ -10,13 +9,11 @@ use crate::{
     copy::append,
     dialect::{Dialect, Event, MESSAGE_EVENT, Payload, Stamp},
     engine::{
-        backpressure::holds,
-        process::mail::{Mail, Origin},
+        process::mail::Origin,
         state::{
             chunk::Chunk,
             core::Core,
             framing::write_frame,
-            hold_queue::Cause,
             room_log::{NOBODY, RoomLog},
         },
         types::{audience::Target, limits::Limits},
@@ -36,44 +33,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) key: Option<&'a str>,
 }
 
-/// Publishes for `id` to all members, on this shard and the others. If that is
-/// more than they can take, `id` is held.
-pub(crate) fn publish(core: &mut Core, id: ConnId, target: Target<'_>, message: &Outgoing<'_>) {
-    core.stats.publications += 1;
-    let room = core.rooms.find(target.space(), target.name());
-    let elsewhere = core.shards_of(target, room) & !(1 << core.shard);
-    if elsewhere == 0 {
-        if let Some(room) = room {
-            publish_here(core, room, target, message);
-        }
-    } else {
-        let publication = Arc::new(to_publication(core, target, room, message));
-        core.outbound.post(elsewhere, Mail::Publish(Arc::clone(&publication)), id);
-        if let Some(room) = room {
-            deliver_to(core, room, &publication);
-        }
-    }
-    hold_publisher(core, id, room, elsewhere);
-}
-
-/// Holds who has just published if now more waits than should, for each reason that
-/// there is.
-fn hold_publisher(core: &mut Core, id: ConnId, room: Option<u32>, elsewhere: u64) {
-    if core.rooms.congested > 0
-        && let Some(room) = room
-    {
-        for index in 0..core.rooms.room(room).groups.len() {
-            let group = core.rooms.room(room).groups[index];
-            if core.rooms.is_congested(group) {
-                holds::hold(core, id, Cause::Room(group));
-            }
-        }
-    }
-    holds::hold_for_windows(core, id, elsewhere);
-}
-
 /// Encodes straight into the logs of a room whose members are all here.
-fn publish_here(core: &mut Core, room: u32, target: Target<'_>, message: &Outgoing<'_>) {
+pub(super) fn publish_here(core: &mut Core, room: u32, target: Target<'_>, message: &Outgoing<'_>) {
     let stamp = core.stamp();
     let event = event_of(target, message);
     let size = message.data.map_or(0, |data| data.as_bytes().len());
@@ -112,7 +73,7 @@ pub(crate) fn deliver(core: &mut Core, publication: &Publication, charged: (Orig
     }
 }
 
-fn deliver_to(core: &mut Core, room: u32, publication: &Publication) {
+pub(super) fn deliver_to(core: &mut Core, room: u32, publication: &Publication) {
     let mark = begin(core, publication.except);
     for index in 0..core.rooms.room(room).groups.len() {
         let group = core.rooms.room(room).groups[index];
@@ -189,7 +150,7 @@ fn event_of<'a>(target: Target<'a>, message: &Outgoing<'a>) -> Event<'a> {
 
 /// The message as a value that can cross threads: the payload is copied once, and what
 /// is known of `room`, the target's, is shared.
-fn to_publication(
+pub(super) fn to_publication(
     core: &mut Core,
     target: Target<'_>,
     room: Option<u32>,

@@ -12,6 +12,7 @@
 //! mailed behind it. An announced join makes no member yet.
 
 use std::{
+    fmt,
     hash::BuildHasher,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -20,7 +21,13 @@ use std::{
 };
 
 use super::shared_room::SharedRoom;
-use crate::engine::types::audience::Space;
+use crate::{
+    cluster::ToRelay,
+    engine::types::{
+        audience::{Space, Target},
+        relaying::{RelayPort, RoomTraits},
+    },
+};
 
 mod stripe;
 
@@ -31,17 +38,19 @@ use stripe::Stripe;
 const STRIPES: usize = 64;
 
 /// All rooms of the process.
-#[derive(Debug)]
 pub(crate) struct Directory {
     stripes: Box<[Mutex<Stripe>]>,
     hasher: foldhash::fast::RandomState,
     /// Rooms with members.
     rooms: AtomicUsize,
+    /// Who is told which rooms and users have members here.
+    relay: Option<Arc<dyn RelayPort>>,
 }
 
 impl Directory {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(relay: Option<Arc<dyn RelayPort>>) -> Self {
         Self {
+            relay,
             stripes: (0..STRIPES).map(|_| Mutex::new(Stripe::default())).collect(),
             hasher: foldhash::fast::RandomState::default(),
             rooms: AtomicUsize::new(0),
@@ -66,15 +75,16 @@ impl Directory {
     ) -> Option<Arc<SharedRoom>> {
         debug_assert!(max > 0);
         let mut stripe = self.stripe(space, name);
-        let shared = stripe.find_or_make(space, name);
+        let shared = stripe.find_or_make(space, name, || self.traits_of(space, name));
         // The first member of all comes, and the last goes, under this lock.
         let is_first = shared.members() == 0;
         if !shared.add_member(max) {
             return None;
         }
         stripe.enter(&shared, shard);
-        if is_first && space == Space::Room {
-            self.rooms.fetch_add(1, Ordering::Relaxed);
+        if is_first {
+            self.tell_relay(&shared, true);
+            self.rooms.fetch_add(usize::from(space == Space::Room), Ordering::Relaxed);
         }
         Some(shared)
     }
@@ -85,8 +95,10 @@ impl Directory {
     pub(crate) fn exit(&self, shared: &SharedRoom, shard: u8) {
         let mut stripe = self.stripe(shared.space, &shared.name);
         shared.remove_member();
-        if shared.members() == 0 && shared.space == Space::Room {
-            self.rooms.fetch_sub(1, Ordering::Relaxed);
+        if shared.members() == 0 {
+            shared.set_linked(false);
+            self.tell_relay(shared, false);
+            self.rooms.fetch_sub(usize::from(shared.space == Space::Room), Ordering::Relaxed);
         }
         stripe.exit(shared, shard);
     }
@@ -96,10 +108,25 @@ impl Directory {
     /// value is dropped.
     pub(crate) fn announce(self: &Arc<Self>, space: Space, name: &str, shard: u8) -> AnnouncedJoin {
         let mut stripe = self.stripe(space, name);
-        let shared = stripe.find_or_make(space, name);
+        let shared = stripe.find_or_make(space, name, || self.traits_of(space, name));
         stripe.announce(&shared, shard);
         drop(stripe);
         AnnouncedJoin { directory: Arc::clone(self), shared, shard }
+    }
+
+    /// Tells the relay, in the order in which members come and go, that a room or user
+    /// has its first member here or has lost its last.
+    fn tell_relay(&self, shared: &SharedRoom, is_wanted: bool) {
+        let Some(relay) = &self.relay else { return };
+        let audience = Target::named(shared.space, &shared.name).to_audience();
+        relay.put(if is_wanted { ToRelay::Wanted(audience) } else { ToRelay::Unwanted(audience) });
+    }
+
+    fn traits_of(&self, space: Space, name: &str) -> RoomTraits {
+        match &self.relay {
+            Some(relay) if space == Space::Room => relay.traits_of(name),
+            _ => RoomTraits::default(),
+        }
     }
 
     /// The room of that name, if it has a member anywhere or a join announced.
@@ -152,6 +179,12 @@ impl Drop for AnnouncedJoin {
     fn drop(&mut self) {
         let Self { directory, shared, shard } = self;
         directory.stripe(shared.space, &shared.name).conclude(shared, *shard);
+    }
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Directory").field("rooms", &self.room_count()).finish_non_exhaustive()
     }
 }
 

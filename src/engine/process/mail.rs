@@ -4,6 +4,7 @@ use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
 use super::directory::AnnouncedJoin;
 use crate::{
+    cluster::FromRelay,
     dialect::Refusal,
     engine::types::{disconnect::Disconnect, info::ConnInfo, stats::Stats},
     id::ConnId,
@@ -67,6 +68,8 @@ pub(crate) enum Mail {
     /// A connection of that shard waits for credit: return it at once from now on,
     /// until nothing is owed.
     RequestCredit(u8),
+    /// What the relay has for connections or members here.
+    Relayed(Arc<FromRelay>),
     /// Serve a socket from outside. The shard attaches it; the engine never sees it.
     Adopt(Box<Adopted>),
 }
@@ -129,6 +132,7 @@ impl Mail {
             Self::Join(join) => size_of::<JoinRequest>() + join.room.name().len(),
             Self::Leave(leave) => size_of::<LeaveRequest>() + leave.room.len(),
             Self::Close(_, reason) => reason.reason().len(),
+            Self::Relayed(what) => relayed_bytes(what),
             Self::Ask(_) => 256,
             Self::Adopt(adopted) => size_of::<Adopted>() + adopted.unread.len(),
             Self::Credit(..) | Self::RequestCredit(_) => 0,
@@ -140,6 +144,7 @@ impl Mail {
     pub(crate) fn for_another(&self) -> Option<Self> {
         match self {
             Self::Publish(publication) => Some(Self::Publish(Arc::clone(publication))),
+            Self::Relayed(what) => Some(Self::Relayed(Arc::clone(what))),
             _ => None,
         }
     }
@@ -166,6 +171,18 @@ impl Mail {
     }
 }
 
+/// Bytes of memory that it keeps alive, about.
+fn relayed_bytes(what: &FromRelay) -> usize {
+    let of_this = match what {
+        FromRelay::Recovered { missed: Some(missed), .. } => {
+            missed.iter().map(|publication| publication.kept_bytes()).sum()
+        }
+        FromRelay::PresenceList { present: Some(present), .. } => 64 * present.len(),
+        _ => 0,
+    };
+    256 + of_this
+}
+
 impl std::fmt::Debug for Mail {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -179,6 +196,7 @@ impl std::fmt::Debug for Mail {
                 f.debug_tuple("Leave").field(&leave.id).field(&leave.room).finish()
             }
             Self::Ask(_) => f.write_str("Ask"),
+            Self::Relayed(what) => f.debug_tuple("Relayed").field(what).finish(),
             Self::Credit(from, credits) => {
                 f.debug_tuple("Credit").field(from).field(&credits.len()).finish()
             }

@@ -1,16 +1,21 @@
 //! What all shards of a process share: settings, the directory, the counts of
 //! connections, the drain, and what each shard says of itself.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use super::{admission::Admission, directory::Directory, drain::DrainSignal, pulse::Pulse};
-use crate::{dialect::Dialect, engine::types::limits::Limits};
+use crate::{
+    dialect::Dialect,
+    engine::types::{limits::Limits, relaying::RelayPort},
+};
 
 /// What all shards of a process share.
-#[derive(Debug)]
 pub(crate) struct Process {
     /// Random per process: tells this process's client ids from another's.
     pub(crate) node: u64,
@@ -26,6 +31,8 @@ pub(crate) struct Process {
     pub(crate) shards: usize,
     /// What each of them says of itself.
     pub(crate) pulses: Box<[Pulse]>,
+    /// The way to the other nodes, if there may be some.
+    pub(crate) relay: Option<Arc<dyn RelayPort>>,
     /// How many sockets have been adopted.
     adopted: AtomicUsize,
 }
@@ -37,12 +44,13 @@ impl Process {
         dialect: Dialect,
         path: &str,
         shards: usize,
+        relay: Option<Arc<dyn RelayPort>>,
     ) -> Self {
         debug_assert!((1..=Limits::SHARDS).contains(&shards));
         let admission = Admission::new(&limits);
         Self {
             node,
-            directory: Arc::new(Directory::new()),
+            directory: Arc::new(Directory::new(relay.clone())),
             admission,
             drain: DrainSignal::default(),
             dialect,
@@ -50,6 +58,7 @@ impl Process {
             limits,
             shards,
             pulses: (0..shards).map(|_| Pulse::new()).collect(),
+            relay,
             adopted: AtomicUsize::new(0),
         }
     }
@@ -64,9 +73,25 @@ impl Process {
         u64::MAX >> (Limits::SHARDS - self.shards)
     }
 
+    /// How many windows each shard has: one to each shard, and one to the relay.
+    pub(crate) fn windows(&self) -> usize {
+        self.shards + usize::from(self.relay.is_some())
+    }
+
+    /// The number of the window to the relay, behind those to the shards.
+    pub(crate) fn relay_window(&self) -> u8 {
+        self.shards as u8
+    }
+
     /// The number of the next socket from outside, by which they are spread over the
     /// shards.
     pub(crate) fn next_adopted(&self) -> usize {
         self.adopted.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process").field("shards", &self.shards).finish_non_exhaustive()
     }
 }

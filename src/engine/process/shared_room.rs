@@ -4,16 +4,20 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
-use crate::engine::types::audience::Space;
+use crate::engine::types::{audience::Space, relaying::RoomTraits};
 
 /// What all shards share of one room.
 #[derive(Debug)]
 pub(crate) struct SharedRoom {
     pub(crate) space: Space,
     pub(crate) name: Arc<str>,
+    /// What the relay keeps of it.
+    pub(crate) traits: RoomTraits,
+    /// What is published on other nodes reaches this one, or cannot for now.
+    linked: AtomicBool,
     /// Members on all shards.
     members: AtomicU32,
     /// One bit for each shard with a member, or with a join announced.
@@ -22,14 +26,25 @@ pub(crate) struct SharedRoom {
 
 impl SharedRoom {
     /// One without members.
-    pub(crate) fn new(space: Space, name: Arc<str>) -> Self {
-        Self { space, name, members: AtomicU32::new(0), shards: AtomicU64::new(0) }
+    pub(crate) fn new(space: Space, name: Arc<str>, traits: RoomTraits) -> Self {
+        let (members, shards) = (AtomicU32::new(0), AtomicU64::new(0));
+        Self { space, name, traits, linked: AtomicBool::new(false), members, shards }
     }
 
     /// What stands for all connections of one shard: in no directory, never
     /// full.
     pub(crate) fn everyone() -> Self {
-        Self::new(Space::Everyone, "".into())
+        Self::new(Space::Everyone, "".into(), RoomTraits::default())
+    }
+
+    /// Whether what is published on other nodes reaches this one, or cannot for now.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.linked.load(Ordering::Acquire)
+    }
+
+    /// From now on it does, or it does no more.
+    pub(crate) fn set_linked(&self, linked: bool) {
+        self.linked.store(linked, Ordering::Release);
     }
 
     /// Members on all shards.

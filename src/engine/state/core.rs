@@ -106,7 +106,7 @@ pub(crate) struct Endings {
 impl Core {
     pub(crate) fn new(shard: u8, process: Arc<Process>, now: Now) -> Self {
         let window = process.limits.window_of(process.shards);
-        let windows = Windows::new(process.shards, window);
+        let windows = Windows::new(process.windows(), window);
         Self {
             shard,
             limits: process.limits.clone(),
@@ -118,7 +118,7 @@ impl Core {
             turn: Turn::default(),
             flush: FlushState { look_again: now.tick(), ..FlushState::default() },
             holds: HoldQueue::default(),
-            outbound: Outbound::new(shard, windows),
+            outbound: Outbound::new(shard, process.shards, windows),
             timers: Timers::new(now.tick()),
             changes: MembershipChanges::default(),
             endings: Endings::default(),
@@ -163,6 +163,16 @@ impl Core {
                 let found = self.process.directory.find(target.space(), target.name());
                 found.map_or(0, |shared| shared.shards())
             }
+        }
+    }
+
+    /// Whether members of `target` get what is published in the relay's order; `room` is
+    /// its place in the table, if it has members on this shard.
+    pub(crate) fn has_history(&self, target: Target<'_>, room: Option<u32>) -> bool {
+        match (target, room, &self.process.relay) {
+            (Target::Room(_), Some(room), _) => self.rooms.room(room).shared.traits.history,
+            (Target::Room(name), None, Some(relay)) => relay.traits_of(name).history,
+            _ => false,
         }
     }
 

@@ -15,6 +15,9 @@ pub(crate) type Parcels = Vec<(u64, Parcel)>;
 /// What one shard sends to the others.
 pub(crate) struct Outbound {
     shard: u8,
+    /// How many shards there are. Windows behind theirs are the relay's, which returns
+    /// credit unasked.
+    shards: usize,
     pub(crate) windows: Windows,
     parcels: Parcels,
     /// Payloads and frames of publications for several shards.
@@ -29,9 +32,10 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    pub(crate) fn new(shard: u8, windows: Windows) -> Self {
+    pub(crate) fn new(shard: u8, shards: usize, windows: Windows) -> Self {
         Self {
             shard,
+            shards,
             windows,
             parcels: Vec::new(),
             chunk: Chunk::default(),
@@ -74,6 +78,9 @@ impl Outbound {
 
     /// Asks `shard` to return credit at once.
     pub(crate) fn request_credit(&mut self, shard: u8) {
+        if usize::from(shard) >= self.shards {
+            return;
+        }
         let parcel = Mail::RequestCredit(self.shard).charged_to(Origin::Shard);
         self.parcels.push((1 << shard, parcel));
     }

@@ -58,7 +58,7 @@ impl Run {
             sends_per_turn: 1 + rng.below(10),
             ..Limits::default()
         };
-        let process = Arc::new(Process::new(1, limits, Dialect::Raw, "/ws", 1));
+        let process = Arc::new(Process::new(1, limits, Dialect::Raw, "/ws", 1, None));
         let mut engine = ShardEngine::new(0, process, Arc::new(App::default()), Now::default());
         let conflates = policy == SlowPolicy::Conflate;
         let rooms = 1 + rng.below(if conflates { 2 } else { ROOMS.len() });
@@ -238,7 +238,7 @@ fn what_a_policy_drops_is_told_and_the_rest_arrives_in_order_within_the_budget()
 /// A member that is blocked, in the first `rooms` of as many rooms.
 fn stalled(policy: SlowPolicy, rooms: usize) -> (ShardEngine, ConnId, Wire) {
     let limits = Limits { slow_policy: policy, ..Limits::default() };
-    let process = Arc::new(Process::new(1, limits, Dialect::Raw, "/ws", 1));
+    let process = Arc::new(Process::new(1, limits, Dialect::Raw, "/ws", 1, None));
     let mut engine = ShardEngine::new(0, process, Arc::new(App::default()), Now::default());
     let id = open(&mut engine);
     for room in 0..rooms {

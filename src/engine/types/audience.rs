@@ -35,6 +35,15 @@ impl<'a> Target<'a> {
         }
     }
 
+    /// What is called `name` in `space`.
+    pub(crate) fn named(space: Space, name: &'a str) -> Self {
+        match space {
+            Space::Everyone => Self::Everyone,
+            Space::Room => Self::Room(name),
+            Space::User => Self::User(name),
+        }
+    }
+
     /// The same as a value that can cross threads.
     pub(crate) fn to_audience(self) -> Audience {
         match self {

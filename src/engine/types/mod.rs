@@ -9,6 +9,7 @@ pub(crate) mod kept;
 pub(crate) mod limits;
 pub(crate) mod message;
 pub(crate) mod outlet;
+pub(crate) mod relaying;
 pub(crate) mod slow_policy;
 pub(crate) mod stats;
 pub(crate) mod time;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::engine::{process::shared_room::SharedRoom, types::audience::Space};
+use crate::engine::{
+    process::shared_room::SharedRoom,
+    types::{audience::Space, relaying::RoomTraits},
+};
 
 type Names = HashMap<(Space, Arc<str>), Arc<SharedRoom>, foldhash::fast::RandomState>;
 
@@ -52,12 +55,17 @@ impl Stripe {
     }
 
     /// The room of that name, made if need be.
-    pub(super) fn find_or_make(&mut self, space: Space, name: &str) -> Arc<SharedRoom> {
+    pub(super) fn find_or_make(
+        &mut self,
+        space: Space,
+        name: &str,
+        traits: impl FnOnce() -> RoomTraits,
+    ) -> Arc<SharedRoom> {
         if let Some(shared) = self.find(space, name) {
             return shared;
         }
         let name: Arc<str> = name.into();
-        let shared = Arc::new(SharedRoom::new(space, Arc::clone(&name)));
+        let shared = Arc::new(SharedRoom::new(space, Arc::clone(&name), traits()));
         self.names.insert((space, name), Arc::clone(&shared));
         shared
     }

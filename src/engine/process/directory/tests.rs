@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_room_lives_as_long_as_some_shard_has_a_member() {
-    let directory = Directory::new();
+    let directory = Directory::new(None);
     let room = directory.enter(Space::Room, "r", 0, 10).unwrap();
     directory.enter(Space::Room, "r", 5, 10).unwrap();
     assert_eq!((room.shards(), room.members()), (0b10_0001, 2));
@@ -17,7 +17,7 @@ fn a_room_lives_as_long_as_some_shard_has_a_member() {
 
 #[test]
 fn capacity_counts_the_members_of_all_shards() {
-    let directory = Directory::new();
+    let directory = Directory::new(None);
     directory.enter(Space::Room, "r", 0, 2).unwrap();
     let room = directory.enter(Space::Room, "r", 1, 2).unwrap();
     assert!(directory.enter(Space::Room, "r", 2, 2).is_none());
@@ -27,7 +27,7 @@ fn capacity_counts_the_members_of_all_shards() {
 
 #[test]
 fn a_user_and_a_room_of_the_same_name_are_different() {
-    let directory = Directory::new();
+    let directory = Directory::new(None);
     directory.enter(Space::User, "alice", 0, 2).unwrap();
     assert!(directory.find(Space::Room, "alice").is_none());
     assert_eq!(directory.room_count(), 0);
@@ -35,7 +35,7 @@ fn a_user_and_a_room_of_the_same_name_are_different() {
 
 #[test]
 fn an_announced_join_marks_its_shard_and_is_no_member() {
-    let directory = Arc::new(Directory::new());
+    let directory = Arc::new(Directory::new(None));
     let first = directory.announce(Space::Room, "r", 3);
     let second = directory.announce(Space::Room, "r", 3);
     let room = directory.find(Space::Room, "r").unwrap();
@@ -49,7 +49,7 @@ fn an_announced_join_marks_its_shard_and_is_no_member() {
 
 #[test]
 fn the_last_member_leaves_the_mark_to_joins_that_are_announced() {
-    let directory = Arc::new(Directory::new());
+    let directory = Arc::new(Directory::new(None));
     let room = directory.enter(Space::Room, "r", 0, 1).unwrap();
     let announced = directory.announce(Space::Room, "r", 0);
     directory.exit(&room, 0);
@@ -65,7 +65,7 @@ fn the_last_member_leaves_the_mark_to_joins_that_are_announced() {
 
 #[test]
 fn a_join_that_was_announced_beside_members_leaves_their_mark_alone() {
-    let directory = Arc::new(Directory::new());
+    let directory = Arc::new(Directory::new(None));
     let room = directory.enter(Space::Room, "r", 1, 9).unwrap();
     drop(directory.announce(Space::Room, "r", 1));
     drop(directory.announce(Space::Room, "r", 2));

@@ -1,0 +1,167 @@
+//! What the relay gives the shards: each thing as one mail to the shards that it concerns,
+//! charged like what handles send. Knows the directory and mailboxes; no broker.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::outgoing::RelaySender;
+use crate::{
+    cluster::{Charge, ClusterAnswer, Command, FromRelay, Presence, Question, Who},
+    engine::{Mail, Origin, RelayPort, Space},
+    id::{ClientId, ConnId},
+    publication::Audience,
+    relay::Inlet,
+    shard::{error::SendError, handle::Handle},
+};
+
+/// Credit for each shard that has not been told yet.
+type Credits = Vec<Vec<(ConnId, u32)>>;
+
+/// The relay's way to the shards.
+pub(in crate::shard) struct ShardInlet {
+    handle: Handle,
+    sender: Arc<RelaySender>,
+    credits: Mutex<Credits>,
+}
+
+impl ShardInlet {
+    pub(super) fn new(handle: Handle, sender: Arc<RelaySender>) -> Self {
+        let credits = Mutex::new(vec![Vec::new(); handle.senders().len()]);
+        Self { handle, sender, credits }
+    }
+
+    /// Tells the shards what the relay has taken of theirs.
+    pub(super) fn send_credits(&self) {
+        let mut credits = self.credits.lock().unwrap_or_else(PoisonError::into_inner);
+        for (shard, credits) in credits.iter_mut().enumerate() {
+            if credits.is_empty() {
+                continue;
+            }
+            let credit =
+                Mail::Credit(self.handle.process().relay_window(), std::mem::take(credits));
+            // A shard that has ended waits for nothing.
+            let _ = self.handle.senders()[shard].send(credit.charged_to(Origin::Shard));
+        }
+    }
+
+    /// The shards that `what` concerns, one bit each.
+    fn shards_of(&self, what: &FromRelay) -> u64 {
+        match what {
+            FromRelay::Publish(publication) => self.audience(&publication.audience),
+            FromRelay::Linked(audience) => {
+                self.link(audience);
+                self.audience(audience)
+            }
+            FromRelay::Gap(room, _) | FromRelay::PresenceChange { room, .. } => {
+                self.named(Space::Room, room)
+            }
+            FromRelay::Recovered { conn, .. } | FromRelay::PresenceList { conn, .. } => {
+                self.shard(*conn)
+            }
+            FromRelay::Receipt(receipt, _) => self.shard(receipt.conn),
+            FromRelay::Command(command) => match command {
+                Command::Send { to, .. } => self.client(*to),
+                Command::Close { who, .. }
+                | Command::Join { who, .. }
+                | Command::Leave { who, .. } => match who {
+                    Who::Client(client) => self.client(*client),
+                    Who::User(user) => self.named(Space::User, user),
+                },
+            },
+        }
+    }
+
+    /// Set before the shards are told, so that who joins meanwhile waits for nothing.
+    fn link(&self, audience: &Audience) {
+        let directory = &self.handle.process().directory;
+        let found = match audience {
+            Audience::Everyone => None,
+            Audience::Room(name) => directory.find(Space::Room, name),
+            Audience::User(name) => directory.find(Space::User, name),
+        };
+        if let Some(shared) = found {
+            shared.set_linked(true);
+        }
+    }
+
+    fn audience(&self, audience: &Audience) -> u64 {
+        match audience {
+            Audience::Everyone => self.handle.process().all_shards(),
+            Audience::Room(name) => self.named(Space::Room, name),
+            Audience::User(name) => self.named(Space::User, name),
+        }
+    }
+
+    fn named(&self, space: Space, name: &str) -> u64 {
+        self.handle.process().directory.find(space, name).map_or(0, |shared| shared.shards())
+    }
+
+    fn shard(&self, conn: ConnId) -> u64 {
+        if self.handle.process().has_shard(conn.shard()) { 1 << conn.shard() } else { 0 }
+    }
+
+    fn client(&self, client: ClientId) -> u64 {
+        client.conn(self.handle.process().node).map_or(0, |conn| self.shard(conn))
+    }
+}
+
+impl Inlet for ShardInlet {
+    fn give(&self, what: FromRelay) -> Result<(), FromRelay> {
+        let shards = self.shards_of(&what);
+        if shards == 0 {
+            return Ok(());
+        }
+        if let FromRelay::Publish(publication) = what {
+            let mail = Mail::Publish(Arc::clone(&publication));
+            return match self.handle.send_to_shards(shards, &mail) {
+                Err(SendError::Busy) => Err(FromRelay::Publish(publication)),
+                _ => Ok(()),
+            };
+        }
+        let what = Arc::new(what);
+        match self.handle.send_to_shards(shards, &Mail::Relayed(Arc::clone(&what))) {
+            // None of the shards has it: the copy that went with the mail is gone.
+            Err(SendError::Busy) => Arc::try_unwrap(what).map_or(Ok(()), Err),
+            _ => Ok(()),
+        }
+    }
+
+    fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.handle.shards_ready())
+    }
+
+    fn credit(&self, charge: Charge) {
+        match charge.conn {
+            None => self.sender.unreserve(charge.bytes),
+            Some(id) => {
+                let mut credits = self.credits.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(credits) = credits.get_mut(usize::from(id.shard())) {
+                    credits.push((id, charge.bytes));
+                }
+            }
+        }
+    }
+
+    fn answer(&self, question: Question) -> Pin<Box<dyn Future<Output = ClusterAnswer> + Send>> {
+        let (handle, node) = (self.handle.clone(), self.handle.process().node);
+        Box::pin(async move {
+            let mut answer = ClusterAnswer { nodes: 1, ..ClusterAnswer::default() };
+            match question {
+                Question::MemberCount(room) => answer.count = handle.member_count(&room) as u64,
+                Question::Members(room, most) => {
+                    let members = handle.members(&room).await.unwrap_or_default();
+                    answer.count = members.len() as u64;
+                    let members = members.into_iter().take(most as usize).map(|info| Presence {
+                        client: ClientId::new(node, info.id),
+                        user: info.user.map(Into::into),
+                    });
+                    answer.members = members.collect();
+                }
+            }
+            answer
+        })
+    }
+}
