@@ -337,6 +337,7 @@ impl fmt::Debug for Handle {
     }
 }
 
+mod cluster;
 mod queries;
 #[cfg(test)]
 mod tests;

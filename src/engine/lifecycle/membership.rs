@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::{
+    cluster::{Presence, ToRelay},
     dialect::Refusal,
     engine::{
         backpressure::backlog,
@@ -157,7 +160,23 @@ fn end_membership(core: &mut Core, id: ConnId, membership: Membership, keep_back
 fn note_change(core: &mut Core, id: ConnId, joined: bool, shared: &SharedRoom) {
     if shared.space == Space::Room {
         core.changes.note(id, joined, &shared.name);
+        if shared.traits.presence {
+            tell_presence(core, id, joined, &shared.name);
+        }
     }
+}
+
+/// Tells the relay that a connection has come to a room whose presence is kept, or has
+/// left it.
+fn tell_presence(core: &Core, id: ConnId, joined: bool, room: &Arc<str>) {
+    let Some(relay) = &core.process.relay else { return };
+    let client = core.client_id(id);
+    relay.put(if joined {
+        let user = core.connections[id.slot()].user().map(Into::into);
+        ToRelay::Present(Arc::clone(room), Presence { client, user })
+    } else {
+        ToRelay::Absent(Arc::clone(room), client)
+    });
 }
 
 /// Makes `id` act for `user`: messages to that user reach it from now on.
@@ -172,5 +191,14 @@ pub(crate) fn set_user(core: &mut Core, id: ConnId, user: &str) -> Result<(), Re
         leave(core, id, Target::User(&before));
     }
     core.connections[slot].extra().user = Some(user.into());
+    let rooms = core.connections[slot].memberships.iter();
+    let rooms = rooms.map(|membership| core.rooms.group(membership.group).room);
+    let rooms = rooms.map(|room| Arc::clone(&core.rooms.room(room).shared));
+    // It is present under another name from now on.
+    let rooms: SmallVec<[_; 4]> = rooms.filter(|shared| shared.traits.presence).collect();
+    for shared in rooms {
+        tell_presence(core, id, false, &shared.name);
+        tell_presence(core, id, true, &shared.name);
+    }
     Ok(())
 }

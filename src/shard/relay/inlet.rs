@@ -9,7 +9,7 @@ use std::{
 
 use super::outgoing::RelaySender;
 use crate::{
-    cluster::{Charge, ClusterAnswer, Command, FromRelay, Presence, Question, Who},
+    cluster::{Charge, ClusterAnswer, Command, FromRelay, Question, Who},
     engine::{Mail, Origin, RelayPort, Space},
     id::{ClientId, ConnId},
     publication::Audience,
@@ -146,22 +146,7 @@ impl Inlet for ShardInlet {
     }
 
     fn answer(&self, question: Question) -> Pin<Box<dyn Future<Output = ClusterAnswer> + Send>> {
-        let (handle, node) = (self.handle.clone(), self.handle.process().node);
-        Box::pin(async move {
-            let mut answer = ClusterAnswer { nodes: 1, ..ClusterAnswer::default() };
-            match question {
-                Question::MemberCount(room) => answer.count = handle.member_count(&room) as u64,
-                Question::Members(room, most) => {
-                    let members = handle.members(&room).await.unwrap_or_default();
-                    answer.count = members.len() as u64;
-                    let members = members.into_iter().take(most as usize).map(|info| Presence {
-                        client: ClientId::new(node, info.id),
-                        user: info.user.map(Into::into),
-                    });
-                    answer.members = members.collect();
-                }
-            }
-            answer
-        })
+        let handle = self.handle.clone();
+        Box::pin(async move { handle.answer_here(question).await })
     }
 }
