@@ -265,6 +265,7 @@ impl ShardEngine {
         self.core.connections.is_empty()
             && self.core.rooms.is_empty()
             && self.core.holds.is_empty()
+            && self.core.awaited.is_empty()
             && self.core.outbound.windows.is_idle()
     }
 

@@ -2,7 +2,7 @@
 //! that used a handle on its own shard's thread. Knows connections and rooms; not
 //! how mail travels.
 
-use super::queries;
+use super::{queries, relayed};
 use crate::{
     dialect::Event,
     engine::{
@@ -44,7 +44,7 @@ fn on_mail(core: &mut Core, parcel: Parcel) {
             let known = core.find(id).is_some();
             answer(known && membership::leave(core, id, Target::Room(&room)));
         }
-        Mail::Relayed(_) => {}
+        Mail::Relayed(what) => relayed::on_relayed(core, &what),
         Mail::Ask(query) => queries::answer(core, query),
         Mail::Credit(shard, credits) => holds::on_credit(core, shard, &credits),
         Mail::RequestCredit(shard) => core.outbound.windows.on_credit_request(shard),

@@ -8,5 +8,8 @@ pub(crate) mod conn;
 pub(crate) mod hooks;
 pub(crate) mod incoming_mail;
 pub(crate) mod opening;
+mod publishing;
 pub(crate) mod queries;
 pub(crate) mod receiving;
+mod relayed;
+mod subscribing;

@@ -16,7 +16,10 @@ use crate::{
             framing::write_frame,
             room_log::{NOBODY, RoomLog},
         },
-        types::{audience::Target, limits::Limits},
+        types::{
+            audience::{Space, Target},
+            limits::Limits,
+        },
     },
     id::{ClientId, ConnId},
     publication::{Audience, Data, Form, Publication},
@@ -91,6 +94,22 @@ pub(super) fn deliver_to(core: &mut Core, room: u32, publication: &Publication) 
             append(core.rooms.group_mut(group).log.open(), frame);
             commit(core, group, frame.len(), mark, publication.key.as_deref());
         }
+    }
+}
+
+/// Tells the members of a room on this shard something that is no publication.
+pub(crate) fn announce(core: &mut Core, room: &str, event: &Event<'_>) {
+    let Some(room) = core.rooms.find(Space::Room, room) else { return };
+    let (stamp, mark) = (core.stamp(), begin(core, None));
+    for index in 0..core.rooms.room(room).groups.len() {
+        let group = core.rooms.room(room).groups[index];
+        let dialect = Dialect::ALL[usize::from(core.rooms.group(group).variant)];
+        core.rooms.acquire_buffer(group);
+        let log = &mut core.rooms.group_mut(group).log;
+        let before = log.open().len();
+        write_frame(log.open(), |out| dialect.encode(event, &stamp, out));
+        let written = log.open().len() - before;
+        commit(core, group, written, mark, None);
     }
 }
 

@@ -156,6 +156,7 @@ pub(crate) fn remove(core: &mut Core, id: ConnId) {
     let gone = core.connections.remove(id.slot());
     debug_assert!(gone.memberships.is_empty(), "{id:?} is removed, a member");
     core.holds.held -= usize::from(gone.flags.held);
+    core.awaited.forget(id);
     core.process.admission.leave(gone.peer.address().ip(), gone.admitted);
     core.socket_actions.push(SocketAction::Close(id));
 }

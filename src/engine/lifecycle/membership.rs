@@ -52,7 +52,7 @@ pub(crate) fn join(
     Ok(shared)
 }
 
-fn check_name(core: &Core, target: Target<'_>) -> Result<(), Refusal<'static>> {
+pub(crate) fn check_name(core: &Core, target: Target<'_>) -> Result<(), Refusal<'static>> {
     match target {
         Target::Room("") => Err(Refusal::RoomRequired),
         Target::User("") => Err(Refusal::Other("user name is required")),

@@ -6,6 +6,7 @@ pub(crate) mod admission;
 pub(crate) mod directory;
 pub(crate) mod drain;
 pub(crate) mod mail;
+pub(crate) mod once;
 pub(crate) mod pulse;
 pub(crate) mod shared;
 pub(crate) mod shared_room;

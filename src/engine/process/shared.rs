@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use super::{admission::Admission, directory::Directory, drain::DrainSignal, pulse::Pulse};
+use super::{admission::Admission, directory::Directory, drain::DrainSignal, once::OnceTable, pulse::Pulse};
 use crate::{
     dialect::Dialect,
     engine::types::{limits::Limits, relaying::RelayPort},
@@ -33,6 +33,8 @@ pub(crate) struct Process {
     pub(crate) pulses: Box<[Pulse]>,
     /// The way to the other nodes, if there may be some.
     pub(crate) relay: Option<Arc<dyn RelayPort>>,
+    /// Requests that were carried out and may be repeated.
+    pub(crate) once: OnceTable,
     /// How many sockets have been adopted.
     adopted: AtomicUsize,
 }
@@ -59,6 +61,7 @@ impl Process {
             shards,
             pulses: (0..shards).map(|_| Pulse::new()).collect(),
             relay,
+            once: OnceTable::default(),
             adopted: AtomicUsize::new(0),
         }
     }

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 
 use super::{
     arena::Arena,
+    awaited::Awaited,
     connection::Connection,
     direct_sends::DirectSends,
     framing::{write_frame, write_whole},
@@ -54,6 +55,8 @@ pub(crate) struct Core {
     /// Who is not read for now.
     pub(crate) holds: HoldQueue,
     pub(crate) outbound: Outbound,
+    /// Who waits for an answer of the relay.
+    pub(crate) awaited: Awaited,
     pub(crate) timers: Timers,
     pub(crate) changes: MembershipChanges,
     pub(crate) endings: Endings,
@@ -119,6 +122,7 @@ impl Core {
             flush: FlushState { look_again: now.tick(), ..FlushState::default() },
             holds: HoldQueue::default(),
             outbound: Outbound::new(shard, process.shards, windows),
+            awaited: Awaited::default(),
             timers: Timers::new(now.tick()),
             changes: MembershipChanges::default(),
             endings: Endings::default(),

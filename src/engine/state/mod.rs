@@ -6,6 +6,7 @@
 //! Decides nothing.
 
 pub(crate) mod arena;
+pub(crate) mod awaited;
 pub(crate) mod chunk;
 pub(crate) mod conflation;
 pub(crate) mod connection;

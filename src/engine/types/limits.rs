@@ -188,6 +188,21 @@ impl Limits {
     /// a millisecond, at one microsecond for each; the next turn goes on.
     pub const INFOS_PER_TURN: usize = 1024;
 
+    /// For how long a request's id is remembered, in milliseconds. 60,000: longer than a
+    /// client takes to connect again and repeat what it has no answer to.
+    pub const ONCE_WINDOW_MS: u64 = 60_000;
+
+    /// How many requests with an id are remembered in all. 65,536: about 10 MiB; the
+    /// oldest are forgotten beyond it.
+    pub const ONCE_KEYS: usize = 65_536;
+
+    /// Members in one answer to a question who is present. 1,000: about 100 KiB.
+    pub const PRESENCE_PER_ANSWER: usize = 1000;
+
+    /// Answers to such questions that one connection may wait for. 8: a client asks for
+    /// a few rooms at once, and each answer may be long.
+    pub const PRESENCE_REQUESTS: usize = 8;
+
     /// Slots of the arena at which one turn looks for them. 8,192: where most are
     /// empty, or not of the room in question, that is a tenth of a millisecond.
     pub const SLOTS_PER_TURN: usize = 8192;
