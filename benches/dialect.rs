@@ -51,7 +51,7 @@ struct Envelope<'m> {
 }
 
 fn parse(message: &str) {
-    black_box(Dialect::Pubsub.parse(Incoming::Text(black_box(message))).is_ok());
+    black_box(Dialect::Pubsub.parse(Incoming::Text(black_box(message))).command.is_ok());
 }
 
 fn parse_with_serde(message: &str) {
@@ -95,6 +95,7 @@ fn encode(json: &str, out: &mut BytesMut) {
         data: Some(Payload::Json(black_box(json))),
         from: Some(ClientId::new(1, ConnId::new(0, 1, 1))),
         user: None,
+        offset: None,
     };
     black_box(Dialect::Pubsub.encode(&event, &STAMP, out));
 }

@@ -54,7 +54,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "dialect",
-        layers: &["copy", "id"],
+        layers: &["cluster", "copy", "id", "publication"],
         packages: Packages::These(&["bytes", "serde", "serde_json", "simdutf8", "smallvec"]),
     },
     Layer {

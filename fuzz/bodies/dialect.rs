@@ -14,14 +14,14 @@ use shardcast::dialect::{Command, Dialect, Encoding, Event, Incoming, Payload, S
 pub(crate) fn run(data: &[u8]) {
     for &reader in Dialect::ALL {
         let binary = reader.parse(Incoming::Binary(data));
-        if let Ok(command) = &binary {
+        if let Ok(command) = &binary.command {
             retell(command);
         }
         let Ok(text) = std::str::from_utf8(data) else {
             continue;
         };
         let text = reader.parse(Incoming::Text(text));
-        if let Ok(command) = &text {
+        if let Ok(command) = &text.command {
             retell(command);
         }
         if reader != Dialect::Raw {
@@ -38,7 +38,9 @@ fn retell(command: &Command<'_>) {
         Command::Custom {
             event, data, room, ..
         } => (event.as_ref(), room.as_ref(), *data),
-        Command::Subscribe { room } | Command::Unsubscribe { room } => {
+        Command::Subscribe { room, .. }
+        | Command::Unsubscribe { room }
+        | Command::Presence { room, .. } => {
             assert!(!room.is_empty());
             ("message", Some(room), None)
         }
@@ -51,6 +53,7 @@ fn retell(command: &Command<'_>) {
         data,
         from: None,
         user: None,
+        offset: None,
     };
     for &writer in Dialect::ALL {
         let mut out = BytesMut::new();

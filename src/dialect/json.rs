@@ -64,6 +64,20 @@ pub(super) fn put_integer(mut value: u64, out: &mut BytesMut) {
     out.extend_from_slice(&digits[at..]);
 }
 
+/// Appends `value` as a JSON string of 16 hexadecimal digits.
+pub(super) fn put_hex(value: u64, out: &mut BytesMut) {
+    let mut text = [b'"'; 18];
+    for (index, digit) in text[1..17].iter_mut().enumerate() {
+        *digit = HEX[(value >> (60 - 4 * index) & 15) as usize];
+    }
+    out.extend_from_slice(&text);
+}
+
+/// Appends `value` as a JSON boolean.
+pub(super) fn put_boolean(value: bool, out: &mut BytesMut) {
+    out.extend_from_slice(if value { b"true" } else { b"false" });
+}
+
 /// Appends `bytes` as a JSON string in base64 (RFC 4648 section 4, padded).
 pub(super) fn put_base64(bytes: &[u8], out: &mut BytesMut) {
     out.reserve(bytes.len().div_ceil(3) * 4 + 2);

@@ -2,7 +2,7 @@
 //! nothing of frames, connections or rooms' members.
 //!
 //! ```text
-//! Incoming ── parse ──► Command          Event ── encode ──► payload bytes
+//! Incoming ── parse ──► Parsed           Event ── encode ──► payload bytes
 //!               │                                   │
 //!             reader   ◄── one table per dialect ──►  writer
 //! ```
@@ -10,11 +10,14 @@
 //! A dialect with a JSON envelope is a table (`table::Envelope`): constants, and hook
 //! functions for what constants cannot describe. Reader and writer know no dialect.
 
+mod event;
 mod json;
+mod members;
 mod pubsub;
 mod raw;
 mod reader;
 mod table;
+mod values;
 mod vocabulary;
 mod writer;
 
@@ -23,10 +26,12 @@ mod tests;
 
 use bytes::BytesMut;
 
+pub use event::{Encoding, Event, Stamp};
+pub use members::MAX_DEPTH;
 pub use raw::RAW_EVENT;
-pub use reader::MAX_DEPTH;
 pub use table::Rules;
-pub use vocabulary::{Command, Encoding, Event, Incoming, MESSAGE_EVENT, Payload, Refusal, Stamp};
+pub use values::MAX_ID_BYTES;
+pub use vocabulary::{Command, Incoming, MESSAGE_EVENT, Parsed, Payload, Refusal};
 
 use table::{Format, Wire};
 
@@ -40,10 +45,11 @@ use table::{Format, Wire};
 ///
 /// let dialect = Dialect::by_name("pubsub").unwrap();
 /// let request = Incoming::Text(r#"{"type":"subscribe","room":"chat"}"#);
-/// assert_eq!(dialect.parse(request), Ok(Command::Subscribe { room: "chat".into() }));
+/// let expected = Command::Subscribe { room: "chat".into(), recover: None };
+/// assert_eq!(dialect.parse(request).command, Ok(expected));
 ///
 /// let mut out = BytesMut::new();
-/// let event = Event::Subscribed { room: "chat", members: 1 };
+/// let event = Event::Subscribed { room: "chat", members: 1, position: None, recovered: None };
 /// let at = Stamp { timestamp_ms: 1_700_000_000_000 };
 /// assert_eq!(dialect.encode(&event, &at, &mut out), Encoding::Text);
 /// assert_eq!(
@@ -98,15 +104,16 @@ impl Dialect {
     /// slice of the message, validated but not rewritten. In a JSON dialect a
     /// binary message is read as if it were text.
     ///
-    /// # Errors
-    /// Always the peer's fault; answer with [`Event::Refused`].
-    /// [`Refusal::InvalidJson`] if the message is not what the dialect's grammar
-    /// allows or is nested deeper than [`MAX_DEPTH`]; [`Refusal::RoomRequired`]
-    /// if a command that needs a room names none. `raw` accepts every message.
-    pub fn parse(self, message: Incoming<'_>) -> Result<Command<'_>, Refusal<'static>> {
+    /// What is refused is always the peer's fault; answer with [`Event::Refused`] and
+    /// the request's id: [`Refusal::InvalidJson`] if the message is not what the
+    /// dialect's grammar allows or is nested deeper than [`MAX_DEPTH`];
+    /// [`Refusal::InvalidId`] if its id is none; [`Refusal::RoomRequired`] if a command
+    /// that needs a room names none; [`Refusal::InvalidRecover`] if the position to
+    /// recover from is none. `raw` accepts every message, and none has an id.
+    pub fn parse(self, message: Incoming<'_>) -> Parsed<'_> {
         match &self.format().wire {
             Wire::Envelope(envelope) => reader::parse(envelope, message),
-            Wire::Bare => Ok(raw::parse(message)),
+            Wire::Bare => raw::parse(message),
         }
     }
 

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use bytes::BytesMut;
 
 use super::{
-    Command, Encoding, Event, Incoming, Payload, Rules,
+    Command, Encoding, Event, Incoming, Parsed, Payload, Rules,
     table::{Format, Wire},
 };
 use crate::copy::append;
@@ -27,12 +27,14 @@ pub(super) const FORMAT: Format = Format {
 };
 
 /// The message as data of [`RAW_EVENT`], in the form in which it came.
-pub(super) fn parse(message: Incoming<'_>) -> Command<'_> {
+pub(super) fn parse(message: Incoming<'_>) -> Parsed<'_> {
     let data = match message {
         Incoming::Text(text) => Payload::Text(text),
         Incoming::Binary(bytes) => Payload::Binary(bytes),
     };
-    Command::Custom { event: Cow::Borrowed(RAW_EVENT), data: Some(data), room: None, to: None }
+    let event = Cow::Borrowed(RAW_EVENT);
+    let command = Command::Custom { event, data: Some(data), room: None, to: None };
+    Parsed { command: Ok(command), id: None }
 }
 
 /// The data of a message that has any; nothing else is sent.

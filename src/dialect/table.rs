@@ -6,8 +6,11 @@ use std::borrow::Cow;
 use bytes::BytesMut;
 use serde_json::value::RawValue;
 
-use super::vocabulary::{Command, Event, Payload, Refusal, Stamp};
-use crate::id::ClientId;
+use super::{
+    event::{Event, Stamp},
+    vocabulary::{Command, Payload, Refusal},
+};
+use crate::{cluster::Presence, id::ClientId, publication::Position};
 
 /// One dialect.
 pub(super) struct Format {
@@ -68,6 +71,10 @@ pub(super) struct Keys {
     pub(super) data: &'static str,
     pub(super) room: &'static str,
     pub(super) to: &'static str,
+    /// `None` if requests have no id: nothing is acknowledged then.
+    pub(super) id: Option<&'static str>,
+    /// `None` if requests cannot ask for what was missed.
+    pub(super) recover: Option<&'static str>,
 }
 
 /// A built-in command, named in [`Envelope::commands`].
@@ -77,6 +84,7 @@ pub(super) enum BuiltIn {
     Unsubscribe,
     Publish,
     Broadcast,
+    Presence,
     Ping,
 }
 
@@ -88,6 +96,8 @@ pub(super) struct Fields<'m> {
     pub(super) data: Option<&'m RawValue>,
     pub(super) room: Option<&'m RawValue>,
     pub(super) to: Option<&'m RawValue>,
+    pub(super) id: Option<&'m RawValue>,
+    pub(super) recover: Option<&'m RawValue>,
 }
 
 /// How each kind of event is written; `None` for those that are not sent.
@@ -96,6 +106,11 @@ pub(super) struct Templates {
     pub(super) subscribed: Option<&'static Template>,
     pub(super) unsubscribed: Option<&'static Template>,
     pub(super) message: Option<&'static Template>,
+    pub(super) ack: Option<&'static Template>,
+    pub(super) gap: Option<&'static Template>,
+    pub(super) presence: Option<&'static Template>,
+    pub(super) presence_join: Option<&'static Template>,
+    pub(super) presence_leave: Option<&'static Template>,
     pub(super) refused: Option<&'static Template>,
     pub(super) pong: Option<&'static Template>,
 }
@@ -120,12 +135,29 @@ pub(super) enum Field {
     Room,
     /// The data, as it is.
     Data,
-    /// The client id of the receiver (connected) or the sender, as a string.
+    /// The client id of the receiver (connected), of the sender, or of who has come or
+    /// left, as a string.
     Client,
-    /// The user that sent it, as a string.
+    /// The user that sent it, or of who has come or left, as a string.
     User,
-    /// The number of members.
+    /// The number of members, or of those who are present.
     Members,
+    /// The history's epoch, as a string of 16 hexadecimal digits.
+    Epoch,
+    /// The offset in the room's history, as a number.
+    Offset,
+    /// Whether what was missed follows, as `true` or `false`.
+    Recovered,
+    /// How many publications were lost, as a number, or `null` if that is not known.
+    Missed,
+    /// Who is present: an array of `{"client_id":…,"user":…}`.
+    Present,
+    /// `true` if there are others behind those.
+    More,
+    /// The request's id, as it was written.
+    Id,
+    /// `true` if the request had been accepted before.
+    Repeated,
     /// Why a request was refused, as a string.
     ErrorText,
     /// The time, as a number of milliseconds.
@@ -143,13 +175,31 @@ pub(super) struct Values<'a> {
     pub(super) client: Option<ClientId>,
     pub(super) user: Option<&'a str>,
     pub(super) members: usize,
+    pub(super) epoch: Option<u64>,
+    pub(super) offset: Option<u64>,
+    pub(super) recovered: Option<bool>,
+    pub(super) missed: Option<u64>,
+    pub(super) present: &'a [Presence],
+    pub(super) more: bool,
+    pub(super) id: Option<&'a str>,
+    pub(super) repeated: bool,
     pub(super) error_text: &'a str,
+}
+
+impl Values<'_> {
+    /// With the epoch and the offset of `position`.
+    pub(super) fn at(self, position: Option<Position>) -> Self {
+        let epoch = position.map(|position| position.epoch);
+        Self { epoch, offset: position.map(|position| position.offset), ..self }
+    }
 }
 
 /// The error text that a dialect has for each [`Refusal`].
 pub(super) struct ErrorTexts {
     pub(super) invalid_json: &'static str,
     pub(super) unknown_type: &'static str,
+    pub(super) invalid_id: &'static str,
+    pub(super) invalid_recover: &'static str,
     pub(super) room_required: &'static str,
     pub(super) not_subscribed: &'static str,
     pub(super) room_full: &'static str,
@@ -157,6 +207,10 @@ pub(super) struct ErrorTexts {
     pub(super) too_many_rooms: &'static str,
     pub(super) room_name_too_long: &'static str,
     pub(super) busy: &'static str,
+    pub(super) dropped: &'static str,
+    pub(super) refused_by_relay: &'static str,
+    pub(super) history_unavailable: &'static str,
+    pub(super) presence_not_kept: &'static str,
     pub(super) internal: &'static str,
 }
 
@@ -166,6 +220,8 @@ impl ErrorTexts {
         match refusal {
             Refusal::InvalidJson => self.invalid_json,
             Refusal::UnknownType => self.unknown_type,
+            Refusal::InvalidId => self.invalid_id,
+            Refusal::InvalidRecover => self.invalid_recover,
             Refusal::RoomRequired => self.room_required,
             Refusal::NotSubscribed => self.not_subscribed,
             Refusal::RoomFull => self.room_full,
@@ -173,6 +229,10 @@ impl ErrorTexts {
             Refusal::TooManyRooms => self.too_many_rooms,
             Refusal::RoomNameTooLong => self.room_name_too_long,
             Refusal::Busy => self.busy,
+            Refusal::Dropped => self.dropped,
+            Refusal::RefusedByRelay => self.refused_by_relay,
+            Refusal::HistoryUnavailable => self.history_unavailable,
+            Refusal::PresenceNotKept => self.presence_not_kept,
             Refusal::Internal => self.internal,
             Refusal::Other(text) => text,
         }

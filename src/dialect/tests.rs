@@ -7,7 +7,7 @@ mod writer;
 
 use bytes::BytesMut;
 
-use super::{Command, Dialect, Encoding, Event, Incoming, Refusal, Stamp};
+use super::{Command, Dialect, Encoding, Event, Incoming, Parsed, Refusal, Stamp};
 use crate::id::{ClientId, ConnId};
 
 const AT: Stamp = Stamp { timestamp_ms: 1_234_567_890_123 };
@@ -17,7 +17,7 @@ fn client() -> ClientId {
 }
 
 fn parse(text: &str) -> Result<Command<'_>, Refusal<'static>> {
-    Dialect::Pubsub.parse(Incoming::Text(text))
+    Dialect::Pubsub.parse(Incoming::Text(text)).command
 }
 
 /// The event as `pubsub` writes it.
@@ -43,4 +43,5 @@ fn every_dialect_is_found_by_its_name() {
 fn parse_results_stay_small() {
     assert!(size_of::<Refusal<'_>>() <= 24);
     assert!(size_of::<Result<Command<'_>, Refusal<'_>>>() <= 104);
+    assert!(size_of::<Parsed<'_>>() <= 120);
 }

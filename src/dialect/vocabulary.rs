@@ -1,9 +1,9 @@
-//! The engine's vocabulary: what a client can ask for and what it can be sent, in
-//! no wire format. Each dialect translates between this and its own JSON.
+//! What a client can ask for, and what can be wrong with it, in no wire format. Each
+//! dialect translates its own JSON to this.
 
 use std::borrow::Cow;
 
-use crate::id::ClientId;
+use crate::publication::Position;
 
 /// The event name of what clients publish or broadcast without naming one.
 pub const MESSAGE_EVENT: &str = "message";
@@ -38,6 +38,17 @@ impl<'m> Payload<'m> {
     }
 }
 
+/// A message from a client, as far as it is understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parsed<'m> {
+    /// What it asks for, or what is wrong with it: always the peer's fault.
+    pub command: Result<Command<'m>, Refusal<'static>>,
+    /// Its `id`, which the answer repeats: one JSON string or number exactly as the
+    /// client wrote it, of at most [`MAX_ID_BYTES`](super::MAX_ID_BYTES) bytes besides
+    /// the quotes.
+    pub id: Option<&'m str>,
+}
+
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command<'m> {
@@ -45,6 +56,9 @@ pub enum Command<'m> {
     Subscribe {
         /// The room's name.
         room: Cow<'m, str>,
+        /// What the client has seen of the room's history, if it asks for what was
+        /// published since.
+        recover: Option<Position>,
     },
     /// Stop being a member of `room` (not empty).
     Unsubscribe {
@@ -62,6 +76,16 @@ pub enum Command<'m> {
     Broadcast {
         /// What to send; `None` if the message had no data.
         data: Option<Payload<'m>>,
+    },
+    /// Ask who is present in `room` (not empty).
+    Presence {
+        /// The room's name.
+        room: Cow<'m, str>,
+        /// The most members that the answer shall list.
+        limit: Option<u32>,
+        /// List only those whose name (the user, else the client id) comes behind this
+        /// in the order of its bytes.
+        after: Option<Cow<'m, str>>,
     },
     /// Ask whether the server is there.
     Ping,
@@ -87,6 +111,10 @@ pub enum Refusal<'a> {
     InvalidJson,
     /// No built-in command and no handler has this name.
     UnknownType,
+    /// The request's id is neither a string nor a number, or too long.
+    InvalidId,
+    /// The position to recover from is none.
+    InvalidRecover,
     /// The room's name is missing or empty.
     RoomRequired,
     /// Publishing needs a subscription, and there is none.
@@ -101,65 +129,17 @@ pub enum Refusal<'a> {
     RoomNameTooLong,
     /// The server is overloaded; the same request may succeed later.
     Busy,
+    /// The message was dropped on its way to the other nodes: the relay's broker was
+    /// away for longer than messages wait for it.
+    Dropped,
+    /// The relay's broker refused the message, for want of memory, say.
+    RefusedByRelay,
+    /// The room's history cannot be read now.
+    HistoryUnavailable,
+    /// Nobody keeps who is present in this room.
+    PresenceNotKept,
     /// A handler failed; the client is not sent the reason.
     Internal,
     /// A handler's own error text for the client.
     Other(&'a str),
-}
-
-/// What a client is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// The connection is established and this is its identity.
-    Connected {
-        /// The receiver's identity.
-        client_id: ClientId,
-    },
-    /// The receiver is now a member of `room`.
-    Subscribed {
-        /// The room's name.
-        room: &'a str,
-        /// How many members it has now, the receiver among them.
-        members: usize,
-    },
-    /// The receiver is no longer a member of `room`.
-    Unsubscribed {
-        /// The room's name.
-        room: &'a str,
-    },
-    /// A publication, a broadcast or a direct message.
-    Message {
-        /// The event's name; `message` for what clients publish.
-        event: &'a str,
-        /// The room that it was published to, if it was.
-        room: Option<&'a str>,
-        /// The data, if any.
-        data: Option<Payload<'a>>,
-        /// The connection that sent it, unless the server did.
-        from: Option<ClientId>,
-        /// The user that sent it, if known.
-        user: Option<&'a str>,
-    },
-    /// A request was refused.
-    Refused(Refusal<'a>),
-    /// The answer to [`Command::Ping`].
-    Pong,
-}
-
-/// When an event is sent. Time is data: the caller reads the clock.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Stamp {
-    /// Unix time in milliseconds.
-    pub timestamp_ms: u64,
-}
-
-/// In which kind of WebSocket message an encoded event is to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// A text message; the bytes are UTF-8.
-    Text,
-    /// A binary message.
-    Binary,
-    /// This dialect does not send this event: nothing was written.
-    Skip,
 }

@@ -19,7 +19,7 @@ fn data_of<'m>(command: &Command<'m>) -> Option<Payload<'m>> {
 
 #[test]
 fn names_are_borrowed_from_the_message() {
-    let Ok(Command::Subscribe { room: Cow::Borrowed(room) }) =
+    let Ok(Command::Subscribe { room: Cow::Borrowed(room), recover: None }) =
         parse(r#"{"type":"subscribe","room":"chat"}"#)
     else {
         panic!("a borrowed room");
@@ -30,7 +30,7 @@ fn names_are_borrowed_from_the_message() {
 #[test]
 fn escapes_are_understood_in_keys_and_names() {
     let escaped = r#"{"\u0074ype":"sub\u0073cribe","r\u006fom":"a\"b\ud83d\ude00"}"#;
-    assert_eq!(parse(escaped), Ok(Command::Subscribe { room: "a\"b😀".into() }));
+    assert_eq!(parse(escaped), Ok(Command::Subscribe { room: "a\"b😀".into(), recover: None }));
     assert_eq!(parse(r#"{"type":"subscribe","room":"\ud800"}"#), Err(Refusal::InvalidJson));
 }
 
@@ -62,7 +62,7 @@ fn absent_data_differs_from_null() {
 #[test]
 fn of_equal_keys_the_last_counts() {
     let message = r#"{"type":1,"room":"a","type":"subscribe","room":"b"}"#;
-    assert_eq!(parse(message), Ok(Command::Subscribe { room: "b".into() }));
+    assert_eq!(parse(message), Ok(Command::Subscribe { room: "b".into(), recover: None }));
 }
 
 #[test]
@@ -137,9 +137,9 @@ fn what_is_not_one_json_object_is_refused() {
 #[test]
 fn a_binary_message_is_read_as_text() {
     let message = Incoming::Binary(br#"{"type":"ping"}"#);
-    assert_eq!(Dialect::Pubsub.parse(message), Ok(Command::Ping));
+    assert_eq!(Dialect::Pubsub.parse(message).command, Ok(Command::Ping));
     let message = Incoming::Binary(b"{\"type\":\"ping\",\"x\":\"\xFF\"}");
-    assert_eq!(Dialect::Pubsub.parse(message), Err(Refusal::InvalidJson));
+    assert_eq!(Dialect::Pubsub.parse(message).command, Err(Refusal::InvalidJson));
 }
 
 fn nested(key: &str, levels: usize) -> String {
@@ -188,7 +188,7 @@ fn raw_takes_everything_as_it_is() {
     for (message, data) in cases {
         let expected =
             Command::Custom { event: RAW_EVENT.into(), data: Some(data), room: None, to: None };
-        assert_eq!(Dialect::Raw.parse(message), Ok(expected));
+        assert_eq!(Dialect::Raw.parse(message).command, Ok(expected));
     }
 }
 
@@ -208,7 +208,7 @@ fn model(message: &str) -> Result<(Command<'static>, Option<Value>), Refusal<'st
         _ => Err(Refusal::RoomRequired),
     };
     let command = match event.as_str() {
-        "subscribe" => Command::Subscribe { room: room(&mut fields)? },
+        "subscribe" => Command::Subscribe { room: room(&mut fields)?, recover: None },
         "unsubscribe" => Command::Unsubscribe { room: room(&mut fields)? },
         "publish" => Command::Publish { room: room(&mut fields)?, data: None },
         "broadcast" => Command::Broadcast { data: None },

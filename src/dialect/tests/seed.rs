@@ -85,7 +85,7 @@ fn requests_are_understood() {
     let room = || "room-name".into();
     let data = Some(Payload::Json(DATA));
     let cases = [
-        (SUBSCRIBE, Command::Subscribe { room: room() }),
+        (SUBSCRIBE, Command::Subscribe { room: room(), recover: None }),
         (UNSUBSCRIBE, Command::Unsubscribe { room: room() }),
         (PUBLISH, Command::Publish { room: room(), data }),
         (BROADCAST, Command::Broadcast { data }),
@@ -104,13 +104,17 @@ fn events_are_written_in_order_and_spelling() {
         data: Some(Payload::Json(DATA)),
         from: Some(client()),
         user: None,
+        offset: None,
     };
     let cases = [
         (CONNECTED, Event::Connected { client_id: client() }),
-        (SUBSCRIBED, Event::Subscribed { room: "room-name", members: 5 }),
+        (
+            SUBSCRIBED,
+            Event::Subscribed { room: "room-name", members: 5, position: None, recovered: None },
+        ),
         (UNSUBSCRIBED, Event::Unsubscribed { room: "room-name" }),
         (MESSAGE, message),
-        (ERROR, Event::Refused(Refusal::Other("error description"))),
+        (ERROR, Event::Refused { refusal: Refusal::Other("error description"), id: None }),
         (PONG, Event::Pong),
     ];
     for (printed, event) in cases {
@@ -135,7 +139,8 @@ fn errors_are_worded_as_in_the_table() {
         (Refusal::RoomFull, "room is at maximum capacity"),
         (Refusal::ServerFull, "server is at maximum capacity"),
     ] {
-        let written: Value = serde_json::from_str(&written(&Event::Refused(refusal))).unwrap();
+        let written: Value =
+            serde_json::from_str(&written(&Event::Refused { refusal, id: None })).unwrap();
         assert_eq!(written["type"], "error");
         assert_eq!(written["error"], text);
     }
@@ -145,7 +150,7 @@ fn errors_are_worded_as_in_the_table() {
 fn what_a_go_client_marshals_is_understood() {
     // encoding/json escapes these three for HTML.
     let message = r#"{"type":"subscribe","room":"\u003ca\u0026b\u003e"}"#;
-    assert_eq!(parse(message), Ok(Command::Subscribe { room: "<a&b>".into() }));
+    assert_eq!(parse(message), Ok(Command::Subscribe { room: "<a&b>".into(), recover: None }));
 }
 
 /// Without the spaces between tokens; the order of keys stays.

@@ -5,9 +5,9 @@ use bytes::BytesMut;
 
 use super::{AT, client};
 use crate::dialect::{
-    Command, Encoding, Event, Incoming, Payload, Refusal, json, pubsub, reader,
+    Command, Encoding, Event, Incoming, Payload, Refusal, json, members, pubsub, reader,
     table::{BuiltIn, Envelope, ErrorTexts, Field, Fields, Keys, Template, Templates, Wire},
-    writer,
+    values, writer,
 };
 
 const NONE: Templates = Templates {
@@ -15,6 +15,11 @@ const NONE: Templates = Templates {
     subscribed: None,
     unsubscribed: None,
     message: None,
+    ack: None,
+    gap: None,
+    presence: None,
+    presence_join: None,
+    presence_leave: None,
     refused: None,
     pong: None,
 };
@@ -27,7 +32,7 @@ fn error_texts() -> &'static ErrorTexts {
 }
 
 fn parse<'m>(envelope: &Envelope, text: &'m str) -> Result<Command<'m>, Refusal<'static>> {
-    reader::parse(envelope, Incoming::Text(text))
+    reader::parse(envelope, Incoming::Text(text)).command
 }
 
 fn copy(texts: &ErrorTexts) -> ErrorTexts {
@@ -50,13 +55,21 @@ fn to_room(room: Option<&str>) -> Event<'_> {
         data: Some(Payload::Json("{\"a\":1}")),
         from: Some(client()),
         user: Some("456"),
+        offset: None,
     }
 }
 
 /// `{action, data}`: the room inside data, a reply by status, events bare.
 fn by_action() -> Envelope {
     Envelope {
-        keys: Keys { event: "action", data: "data", room: "room", to: "to" },
+        keys: Keys {
+            event: "action",
+            data: "data",
+            room: "room",
+            to: "to",
+            id: None,
+            recover: None,
+        },
         commands: &[("subscribe", BuiltIn::Subscribe)],
         room_in_data: Some("room_id"),
         read_hook: None,
@@ -76,7 +89,7 @@ fn by_action() -> Envelope {
 #[test]
 fn a_room_can_be_named_inside_data() {
     let envelope = by_action();
-    let room = || Ok(Command::Subscribe { room: "w".into() });
+    let room = || Ok(Command::Subscribe { room: "w".into(), recover: None });
     assert_eq!(parse(&envelope, r#"{"action":"subscribe","data":{"x":[],"room_id":"w"}}"#), room());
     assert_eq!(
         parse(&envelope, r#"{"action":"subscribe","room":"w","data":{"room_id":"v"}}"#),
@@ -94,7 +107,7 @@ fn a_room_can_be_named_inside_data() {
 fn events_can_be_bare_or_untold() {
     let envelope = by_action();
     assert_eq!(written(&envelope, &to_room(Some("r"))).unwrap(), "{\"a\":1}");
-    let subscribed = Event::Subscribed { room: "w", members: 3 };
+    let subscribed = Event::Subscribed { room: "w", members: 3, position: None, recovered: None };
     assert_eq!(written(&envelope, &subscribed).unwrap(), r#"{"status":"subscribed","room":"w"}"#);
     assert_eq!(written(&envelope, &Event::Pong), None);
 }
@@ -125,7 +138,14 @@ fn by_audience() -> Envelope {
         end: "}",
     };
     Envelope {
-        keys: Keys { event: "type", data: "payload", room: "room", to: "to" },
+        keys: Keys {
+            event: "type",
+            data: "payload",
+            room: "room",
+            to: "to",
+            id: None,
+            recover: None,
+        },
         commands: &[("join_room", BuiltIn::Subscribe), ("room_message", BuiltIn::Publish)],
         room_in_data: None,
         read_hook: None,
@@ -155,8 +175,8 @@ fn nested_broadcast<'m>(fields: &Fields<'m>) -> Option<Result<Command<'m>, Refus
         return None;
     }
     let data = fields.data?;
-    let payload = reader::member(data, "payload").map(|payload| Payload::Json(payload.get()));
-    Some(match reader::member(data, "room").map(reader::text) {
+    let payload = members::member(data, "payload").map(|payload| Payload::Json(payload.get()));
+    Some(match members::member(data, "room").map(values::text) {
         None | Some(Ok(None)) => Ok(Command::Broadcast { data: payload }),
         Some(Ok(Some(room))) => Ok(Command::Publish { room, data: payload }),
         Some(Err(refusal)) => Err(refusal),
@@ -178,6 +198,6 @@ fn a_hook_can_understand_nested_commands() {
     );
     assert_eq!(
         parse(&envelope, r#"{"type":"join_room","room":"r"}"#),
-        Ok(Command::Subscribe { room: "r".into() }),
+        Ok(Command::Subscribe { room: "r".into(), recover: None }),
     );
 }

@@ -8,7 +8,7 @@ use super::{AT, client, written};
 use crate::dialect::{Dialect, Encoding, Event, Payload, Refusal, Stamp, json};
 
 fn message<'a>(room: Option<&'a str>, data: Option<Payload<'a>>) -> Event<'a> {
-    Event::Message { event: "message", room, data, from: None, user: None }
+    Event::Message { event: "message", room, data, from: None, user: None, offset: None }
 }
 
 fn read(text: &str) -> Value {
@@ -28,6 +28,7 @@ fn what_an_event_does_not_have_is_left_out() {
         data: None,
         from: Some(client()),
         user: Some("alice"),
+        offset: None,
     };
     let expected = format!(
         r#"{{"type":"room_update","room":"r","client_id":"{}","timestamp":1234567890123}}"#,
@@ -38,7 +39,8 @@ fn what_an_event_does_not_have_is_left_out() {
 
 #[test]
 fn a_message_without_a_name_is_a_message() {
-    let event = Event::Message { event: "", room: None, data: None, from: None, user: None };
+    let event =
+        Event::Message { event: "", room: None, data: None, from: None, user: None, offset: None };
     assert_eq!(written(&event), written(&message(None, None)));
 }
 
@@ -81,9 +83,9 @@ fn raw_tells_data_and_nothing_else() {
     let mut out = BytesMut::from("before");
     for event in [
         Event::Connected { client_id: client() },
-        Event::Subscribed { room: "r", members: 1 },
+        Event::Subscribed { room: "r", members: 1, position: None, recovered: None },
         Event::Unsubscribed { room: "r" },
-        Event::Refused(Refusal::UnknownType),
+        Event::Refused { refusal: Refusal::UnknownType, id: None },
         Event::Pong,
         message(Some("r"), None),
     ] {
@@ -111,7 +113,7 @@ proptest! {
     fn strings_survive(text in any_text(), timestamp_ms: u64, members: usize) {
         let at = Stamp { timestamp_ms };
         let mut out = BytesMut::new();
-        let subscribed = Event::Subscribed { room: &text, members };
+        let subscribed = Event::Subscribed { room: &text, members, position: None, recovered: None };
         Dialect::Pubsub.encode(&subscribed, &at, &mut out);
         let value = read(std::str::from_utf8(&out).unwrap());
         prop_assert_eq!(&value["room"], &text);
@@ -121,7 +123,7 @@ proptest! {
 
         let value = read(&written(&message(Some(&text), Some(Payload::Text(&text)))));
         prop_assert_eq!(&value["data"], &text);
-        let value = read(&written(&Event::Refused(Refusal::Other(&text))));
+        let value = read(&written(&Event::Refused { refusal: Refusal::Other(&text), id: None }));
         prop_assert_eq!(&value["error"], &text);
     }
 

@@ -6,7 +6,7 @@ use super::{
     hooks::{App, call, on_failure},
 };
 use crate::{
-    dialect::{Command, Dialect, Event, Incoming, MESSAGE_EVENT, Payload, Refusal},
+    dialect::{Command, Dialect, Event, Incoming, MESSAGE_EVENT, Parsed, Payload, Refusal},
     engine::{
         backpressure::holds,
         fanout::{publish::Outgoing, send},
@@ -43,10 +43,11 @@ fn on_envelope(
     (id, dialect): (ConnId, Dialect),
     incoming: Incoming<'_>,
 ) {
-    let command = match dialect.parse(incoming) {
+    let Parsed { command, id: request_id } = dialect.parse(incoming);
+    let command = match command {
         Ok(command) => command,
         Err(refusal) => {
-            core.send_event(id.slot(), &Event::Refused(refusal));
+            core.send_event(id.slot(), &Event::Refused { refusal, id: request_id });
             return;
         }
     };
@@ -64,7 +65,7 @@ fn on_envelope(
     if dialect == Dialect::Raw {
         run_raw(core, app, id, incoming);
     } else if !run_handler(core, app, id, &command) {
-        run_built_in(core, id, &command);
+        run_built_in(core, id, &command, request_id);
     }
 }
 
@@ -118,9 +119,9 @@ fn run_raw(core: &mut Core, app: &App, id: ConnId, incoming: Incoming<'_>) {
     }
 }
 
-fn run_built_in(core: &mut Core, id: ConnId, command: &Command<'_>) {
+fn run_built_in(core: &mut Core, id: ConnId, command: &Command<'_>, request_id: Option<&str>) {
     let refused = match command {
-        Command::Subscribe { room } => subscribe(core, id, room),
+        Command::Subscribe { room, .. } => subscribe(core, id, room),
         Command::Unsubscribe { room } => unsubscribe(core, id, room),
         Command::Publish { room, data } => publish(core, id, room, *data),
         Command::Broadcast { data } => {
@@ -131,16 +132,20 @@ fn run_built_in(core: &mut Core, id: ConnId, command: &Command<'_>) {
             core.send_event(id.slot(), &Event::Pong);
             Ok(())
         }
+        Command::Presence { .. } => Err(Refusal::PresenceNotKept),
         Command::Custom { .. } => Err(Refusal::UnknownType),
     };
     if let Err(refusal) = refused {
-        core.send_event(id.slot(), &Event::Refused(refusal));
+        core.send_event(id.slot(), &Event::Refused { refusal, id: request_id });
     }
 }
 
 fn subscribe(core: &mut Core, id: ConnId, room: &str) -> Result<(), Refusal<'static>> {
     let members = membership::join(core, id, Target::Room(room))?.members();
-    core.send_event(id.slot(), &Event::Subscribed { room, members });
+    core.send_event(
+        id.slot(),
+        &Event::Subscribed { room, members, position: None, recovered: None },
+    );
     Ok(())
 }
 

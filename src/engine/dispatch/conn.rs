@@ -163,7 +163,8 @@ impl<'a> Conn<'a> {
     pub fn emit<'d>(&mut self, event: &str, data: impl Into<Option<Payload<'d>>>) {
         incoming_mail::apply_handle_mail(self.core);
         let data = data.into();
-        let message = Event::Message { event, room: None, data, from: None, user: None };
+        let message =
+            Event::Message { event, room: None, data, from: None, user: None, offset: None };
         self.core.send_event(self.slot(), &message);
     }
 
@@ -186,7 +187,7 @@ impl<'a> Conn<'a> {
     /// Tells it that a request was refused, in its dialect's form of an error.
     pub fn refuse(&mut self, error: &HandlerError) {
         incoming_mail::apply_handle_mail(self.core);
-        self.core.send_event(self.slot(), &Event::Refused(error.refusal()));
+        self.core.send_event(self.slot(), &Event::Refused { refusal: error.refusal(), id: None });
     }
 
     /// To the members of `room`, the connection itself included if it is one.
@@ -210,7 +211,14 @@ impl<'a> Conn<'a> {
         let data = data.into();
         if to.shard() == self.core.shard {
             if self.core.find(to).is_some_and(|connection| connection.state == State::Open) {
-                let message = Event::Message { event, room: None, data, from: None, user: None };
+                let message = Event::Message {
+                    event,
+                    room: None,
+                    data,
+                    from: None,
+                    user: None,
+                    offset: None,
+                };
                 self.core.send_event(to.slot(), &message);
             }
         } else if self.core.process.has_shard(to.shard()) {

@@ -134,7 +134,7 @@ pub(crate) fn on_failure(core: &mut Core, app: &App, id: ConnId, what: &str, fai
         Failure::Error(error) => {
             app.report(id, &Fault::Failed { what, error });
             if core.find(id).is_some_and(|connection| connection.state == State::Open) {
-                core.send_event(id.slot(), &Event::Refused(error.refusal()));
+                core.send_event(id.slot(), &Event::Refused { refusal: error.refusal(), id: None });
             }
         }
         Failure::Panic(message) => {

@@ -58,7 +58,8 @@ fn on_direct_message(core: &mut Core, message: &DirectMessage) {
     let open = |found: &Connection| found.state == State::Open;
     if core.find(message.to).is_some_and(open) {
         let (event, data) = (&message.event, to_payload(&message.data));
-        let event = Event::Message { event, room: None, data, from: None, user: None };
+        let event =
+            Event::Message { event, room: None, data, from: None, user: None, offset: None };
         core.send_event(message.to.slot(), &event);
     }
 }
@@ -68,7 +69,7 @@ fn on_join_request(core: &mut Core, request: JoinRequest) {
     let open = core.find(id).is_some_and(|found| found.state == State::Open);
     let joined = open.then(|| membership::join(core, id, Target::Room(room.name())).map(drop));
     if let Some(Err(refusal)) = joined {
-        core.send_event(id.slot(), &Event::Refused(refusal));
+        core.send_event(id.slot(), &Event::Refused { refusal, id: None });
     }
     // Whoever is answered finds the directory as the join left it.
     drop(room);

@@ -105,7 +105,7 @@ fn open(core: &mut Core, app: &App, id: ConnId) {
     core.stats.upgraded += 1;
     core.stats.connections += 1;
     if admitted == Admit::Refuse {
-        core.send_event(slot, &Event::Refused(Refusal::ServerFull));
+        core.send_event(slot, &Event::Refused { refusal: Refusal::ServerFull, id: None });
         closing::disconnect(core, id, Disconnect::ServerFull);
         return;
     }

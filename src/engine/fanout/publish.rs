@@ -164,7 +164,7 @@ fn event_of<'a>(target: Target<'a>, message: &Outgoing<'a>) -> Event<'a> {
         Target::Everyone | Target::User(_) => None,
     };
     let Outgoing { event, data, from, user, .. } = *message;
-    Event::Message { event, room, data, from, user }
+    Event::Message { event, room, data, from, user, offset: None }
 }
 
 /// The message as a value that can cross threads: the payload is copied once, and what

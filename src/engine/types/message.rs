@@ -23,6 +23,7 @@ pub(crate) mod names {
     pub(crate) const UNSUBSCRIBE: &str = "unsubscribe";
     pub(crate) const PUBLISH: &str = "publish";
     pub(crate) const BROADCAST: &str = "broadcast";
+    pub(crate) const PRESENCE: &str = "presence";
     pub(crate) const PING: &str = "ping";
 }
 
@@ -38,10 +39,11 @@ const KEPT_SCRATCH_BYTES: usize = 256 * 1024;
 impl<'m> Message<'m> {
     pub(crate) fn of(command: &'m Command<'m>) -> Self {
         let (event, room, data, to) = match command {
-            Command::Subscribe { room } => (names::SUBSCRIBE, Some(&**room), None, None),
+            Command::Subscribe { room, .. } => (names::SUBSCRIBE, Some(&**room), None, None),
             Command::Unsubscribe { room } => (names::UNSUBSCRIBE, Some(&**room), None, None),
             Command::Publish { room, data } => (names::PUBLISH, Some(&**room), *data, None),
             Command::Broadcast { data } => (names::BROADCAST, None, *data, None),
+            Command::Presence { room, .. } => (names::PRESENCE, Some(&**room), None, None),
             Command::Ping => (names::PING, None, None, None),
             Command::Custom { event, data, room, to } => {
                 (&**event, room.as_deref(), *data, to.as_deref())
@@ -51,7 +53,7 @@ impl<'m> Message<'m> {
     }
 
     /// The event's name: what the client wrote, or `subscribe`, `unsubscribe`,
-    /// `publish`, `broadcast`, `ping` for the built-in commands of any dialect.
+    /// `publish`, `broadcast`, `presence`, `ping` for the built-in commands of any dialect.
     pub fn event(&self) -> &'m str {
         self.event
     }
