@@ -4,13 +4,12 @@
 use super::{
     conn::Conn,
     hooks::{App, call, on_failure},
+    publishing, subscribing,
 };
 use crate::{
-    dialect::{Command, Dialect, Event, Incoming, MESSAGE_EVENT, Parsed, Payload, Refusal},
+    dialect::{Command, Dialect, Event, Incoming, Parsed, Refusal},
     engine::{
         backpressure::holds,
-        fanout::{publish::Outgoing, send},
-        lifecycle::membership,
         state::{connection::State, core::Core, hold_queue::Deferred},
         types::{audience::Target, message::Message},
     },
@@ -119,72 +118,27 @@ fn run_raw(core: &mut Core, app: &App, id: ConnId, incoming: Incoming<'_>) {
     }
 }
 
-fn run_built_in(core: &mut Core, id: ConnId, command: &Command<'_>, request_id: Option<&str>) {
+fn run_built_in(core: &mut Core, id: ConnId, command: &Command<'_>, request: Option<&str>) {
     let refused = match command {
-        Command::Subscribe { room, .. } => subscribe(core, id, room),
-        Command::Unsubscribe { room } => unsubscribe(core, id, room),
-        Command::Publish { room, data } => publish(core, id, room, *data),
+        Command::Subscribe { room, recover } => {
+            subscribing::subscribe(core, id, room, *recover, request)
+        }
+        Command::Unsubscribe { room } => subscribing::unsubscribe(core, id, room),
+        Command::Publish { room, data } => publishing::publish(core, id, room, *data, request),
         Command::Broadcast { data } => {
-            send(core, id, Target::Everyone, *data);
+            publishing::broadcast(core, id, *data, request);
             Ok(())
         }
         Command::Ping => {
             core.send_event(id.slot(), &Event::Pong);
             Ok(())
         }
-        Command::Presence { .. } => Err(Refusal::PresenceNotKept),
+        Command::Presence { room, limit, after } => {
+            subscribing::ask_presence(core, id, room, *limit, after.as_deref())
+        }
         Command::Custom { .. } => Err(Refusal::UnknownType),
     };
     if let Err(refusal) = refused {
-        core.send_event(id.slot(), &Event::Refused { refusal, id: request_id });
+        core.send_event(id.slot(), &Event::Refused { refusal, id: request });
     }
-}
-
-fn subscribe(core: &mut Core, id: ConnId, room: &str) -> Result<(), Refusal<'static>> {
-    let members = membership::join(core, id, Target::Room(room))?.members();
-    core.send_event(
-        id.slot(),
-        &Event::Subscribed { room, members, position: None, recovered: None },
-    );
-    Ok(())
-}
-
-fn unsubscribe(core: &mut Core, id: ConnId, room: &str) -> Result<(), Refusal<'static>> {
-    let was_member = membership::leave(core, id, Target::Room(room));
-    let dialect = core.connections[id.slot()].dialect;
-    if !was_member && dialect.rules().unsubscribe_needs_membership {
-        return Err(Refusal::NotSubscribed);
-    }
-    core.send_event(id.slot(), &Event::Unsubscribed { room });
-    Ok(())
-}
-
-fn publish(
-    core: &mut Core,
-    id: ConnId,
-    room: &str,
-    data: Option<Payload<'_>>,
-) -> Result<(), Refusal<'static>> {
-    let dialect = core.connections[id.slot()].dialect;
-    if dialect.rules().publish_needs_membership
-        && membership::find(core, id.slot(), Target::Room(room)).is_none()
-    {
-        return Err(Refusal::NotSubscribed);
-    }
-    send(core, id, Target::Room(room), data);
-    Ok(())
-}
-
-fn send(core: &mut Core, id: ConnId, target: Target<'_>, data: Option<Payload<'_>>) {
-    let user = core.lend_user(id);
-    let message = Outgoing {
-        event: MESSAGE_EVENT,
-        data,
-        from: Some(core.client_id(id)),
-        user: user.as_deref(),
-        except: None,
-        key: None,
-    };
-    send::publish(core, id, target, &message);
-    core.return_user(id, user);
 }

@@ -96,7 +96,8 @@ pub(crate) fn on_recovered(
     position: Option<Position>,
     missed: Option<&[Arc<Publication>]>,
 ) {
-    let Some(Recovery { room: announced, is_asked, request }) = core.awaited.take_recovery(id, room)
+    let Some(Recovery { room: announced, is_asked, request }) =
+        core.awaited.take_recovery(id, room)
     else {
         return;
     };
@@ -193,9 +194,11 @@ pub(crate) fn on_present(core: &mut Core, id: ConnId, room: &str, present: Optio
         let event = Event::Refused { refusal: Refusal::Busy, id: None };
         return core.send_event(id.slot(), &event);
     };
-    let mut members: Vec<(String, &Presence)> = present.iter().map(|who| (who.key(), who)).collect();
+    let mut members: Vec<(String, &Presence)> =
+        present.iter().map(|who| (who.key(), who)).collect();
     members.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    let first = request.after.map_or(0, |after| members.partition_point(|(key, _)| **key <= *after));
+    let first =
+        request.after.map_or(0, |after| members.partition_point(|(key, _)| **key <= *after));
     let more = members.len() - first > request.limit;
     let members = members[first..].iter().take(request.limit);
     let members: Vec<Presence> = members.map(|(_, who)| (*who).clone()).collect();

@@ -39,7 +39,7 @@ pub(crate) struct Outgoing<'a> {
 /// Encodes straight into the logs of a room whose members are all here.
 pub(super) fn publish_here(core: &mut Core, room: u32, target: Target<'_>, message: &Outgoing<'_>) {
     let stamp = core.stamp();
-    let event = event_of(target, message);
+    let event = event_of(target, message, None);
     let size = message.data.map_or(0, |data| data.as_bytes().len());
     let mark = begin(core, message.except);
     for index in 0..core.rooms.room(room).groups.len() {
@@ -158,13 +158,13 @@ struct Mark {
     except: u32,
 }
 
-fn event_of<'a>(target: Target<'a>, message: &Outgoing<'a>) -> Event<'a> {
+fn event_of<'a>(target: Target<'a>, message: &Outgoing<'a>, offset: Option<u64>) -> Event<'a> {
     let room = match target {
         Target::Room(name) => Some(name),
         Target::Everyone | Target::User(_) => None,
     };
     let Outgoing { event, data, from, user, .. } = *message;
-    Event::Message { event, room, data, from, user, offset: None }
+    Event::Message { event, room, data, from, user, offset }
 }
 
 /// The message as a value that can cross threads: the payload is copied once, and what
@@ -233,7 +233,8 @@ fn encode(chunk: &mut Chunk, dialect: Dialect, publication: &Publication) -> Byt
         except: None,
         key: None,
     };
-    let event = event_of(Target::of(&publication.audience), &message);
+    let offset = (publication.offset > 0).then_some(publication.offset);
+    let event = event_of(Target::of(&publication.audience), &message, offset);
     let stamp = Stamp { timestamp_ms: publication.timestamp_ms };
     chunk.write(publication.data.bytes().len() + 256, |frame| {
         write_frame(frame, |out| dialect.encode(&event, &stamp, out));

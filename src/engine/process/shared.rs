@@ -9,7 +9,9 @@ use std::{
     },
 };
 
-use super::{admission::Admission, directory::Directory, drain::DrainSignal, once::OnceTable, pulse::Pulse};
+use super::{
+    admission::Admission, directory::Directory, drain::DrainSignal, once::OnceTable, pulse::Pulse,
+};
 use crate::{
     dialect::Dialect,
     engine::types::{limits::Limits, relaying::RelayPort},

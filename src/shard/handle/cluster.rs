@@ -153,10 +153,10 @@ impl Handle {
             Question::Members(room, max) => {
                 let members = self.members(&room).await.unwrap_or_default();
                 answer.count = members.len() as u64;
-                let members = members.into_iter().take(max as usize).map(|info| Presence {
-                    client: info.client_id,
-                    user: info.user.map(Into::into),
-                });
+                let members = members
+                    .into_iter()
+                    .take(max as usize)
+                    .map(|info| Presence { client: info.client_id, user: info.user });
                 answer.members = members.collect();
             }
         }
