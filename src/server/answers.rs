@@ -1,6 +1,8 @@
 //! What is answered to plain HTTP requests, and the health of the server in
 //! particular. Knows no connection.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use axum::{
     Json, Router,
     body::HttpBody,
@@ -13,10 +15,13 @@ use axum::{
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::{dialect::Dialect, shard::HealthCheck};
+use crate::{dialect::Dialect, relay::RelayStatus, shard::HealthCheck};
 
 /// Where the health is told.
 pub(super) const HEALTH: &str = "/health";
+
+/// Where it is told whether balancers should send clients here.
+const READY: &str = "/ready";
 
 /// Bytes of a request's body. No request needs one; a small one is ignored, as
 /// HTTP clients expect.
@@ -36,12 +41,14 @@ pub(super) enum Phase {
 pub(super) struct Asked {
     pub(super) health: HealthCheck,
     pub(super) phase: watch::Receiver<Phase>,
+    pub(super) relay: Option<Arc<RelayStatus>>,
 }
 
 /// All answers; `websocket_path` is where a plain request is told to upgrade.
 pub(super) fn router(websocket_path: &str, asked: Asked) -> Router {
     let mut router = Router::new()
         .route(HEALTH, get(health))
+        .route(READY, get(ready))
         .route(websocket_path, get(upgrade_required))
         .route(&format!("{websocket_path}/"), get(upgrade_required));
     for dialect in Dialect::ALL {
@@ -65,8 +72,34 @@ struct Health {
     reason: Option<String>,
 }
 
+/// Whether messages pass to and from the other nodes, and why not.
+#[derive(Serialize)]
+struct Ready {
+    status: &'static str,
+    reasons: Vec<String>,
+    /// What the relay counts, by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relay: Option<BTreeMap<&'static str, u64>>,
+}
+
+async fn ready(State(Asked { health, phase, relay }): State<Asked>) -> Response {
+    let mut reasons = relay.as_ref().map_or_else(Vec::new, |relay| relay.reasons());
+    if *phase.borrow() != Phase::Serving {
+        reasons.push("the server is draining".to_owned());
+    }
+    if let Some((shard, overdue)) = health.check().stalled {
+        let seconds = overdue.as_secs_f64();
+        reasons.push(format!("shard {shard} has not turned for {seconds:.1} s"));
+    }
+    let is_ready = reasons.is_empty();
+    let code = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if is_ready { "ready" } else { "not ready" };
+    let relay = relay.map(|relay| relay.counters.all().into_iter().collect());
+    (code, Json(Ready { status, reasons, relay })).into_response()
+}
+
 /// Answers without asking a shard: one that hangs would keep the answer back.
-async fn health(State(Asked { health, phase }): State<Asked>) -> Response {
+async fn health(State(Asked { health, phase, .. }): State<Asked>) -> Response {
     let seen = health.check();
     let (code, status, reason) = match (*phase.borrow(), seen.stalled) {
         (Phase::Draining | Phase::Ended, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining", None),

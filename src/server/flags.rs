@@ -1,16 +1,22 @@
 //! The flags: one table from which the parser, the help and the defaults come.
 //! What they say is raw; `settings` makes checked values of it.
 
+use std::{path::PathBuf, time::Duration};
+
 use clap::{
-    Args, Parser, Subcommand,
+    ArgAction, Args, Parser, Subcommand,
     builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser},
 };
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 
-use super::units::{ByteSize, TimeSpan};
+use super::{
+    rules::{history_rule, pattern},
+    units::{ByteSize, TimeSpan},
+};
 use crate::{
     dialect::Dialect,
     engine::{Limits, SlowPolicy},
+    relay::{node::HistoryRule, pattern::Pattern},
     shard::DriverKind,
 };
 
@@ -46,6 +52,8 @@ pub(super) struct Flags {
     pub(super) queues: Queues,
     #[command(flatten)]
     pub(super) times: Times,
+    #[command(flatten)]
+    pub(super) relaying: Relaying,
 }
 
 /// What can be done instead of serving.
@@ -176,6 +184,38 @@ pub(super) struct Times {
     /// How long closing all connections may take at the end
     #[arg(long, value_name = "TIME", default_value_t = TimeSpan(limits().drain_timeout))]
     pub(super) drain_timeout: TimeSpan,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Several nodes, history and presence")]
+pub(super) struct Relaying {
+    /// Behave as one server with all others that have the same Redis and prefix:
+    /// redis://HOST, rediss:// for TLS, `redis+sentinel://HOST,HOST/SERVICE`,
+    /// redis+cluster://HOST,HOST [default: none]
+    #[arg(long, value_name = "URL")]
+    pub(super) relay: Option<String>,
+    /// What all keys and channels in Redis begin with [default: shardcast:]
+    #[arg(long, value_name = "PREFIX")]
+    pub(super) relay_prefix: Option<String>,
+    /// Keep what is published in rooms of that name, * for any characters: so many
+    /// messages for so long. May be repeated, the first that fits counts
+    #[arg(long, value_name = "PATTERN=COUNT,TIME", value_parser = history_rule,
+          action = ArgAction::Append)]
+    pub(super) history: Vec<HistoryRule>,
+    /// Keep it in this file over a restart, where there is no Redis
+    #[arg(long, value_name = "FILE")]
+    pub(super) history_file: Option<PathBuf>,
+    /// Keep who is in rooms of that name, * for any characters. May be repeated
+    #[arg(long, value_name = "PATTERN", value_parser = pattern, action = ArgAction::Append)]
+    pub(super) presence: Vec<Pattern>,
+    /// Bytes of messages that wait for a Redis that is away; the oldest are dropped
+    /// beyond
+    #[arg(long = "relay-outage-bytes", value_name = "SIZE", default_value_t = ByteSize(16 << 20))]
+    pub(super) outage_bytes: ByteSize,
+    /// How long a message waits for a Redis that is away
+    #[arg(long = "relay-outage-age", value_name = "TIME", value_parser = TimeSpan::positive,
+          default_value_t = TimeSpan(Duration::from_secs(30)))]
+    pub(super) outage_age: TimeSpan,
 }
 
 fn limits() -> Limits {

@@ -43,6 +43,7 @@ use super::{
 use crate::{
     driver::listen::DEFAULT_UNSENT_LOW_WATER_BYTES,
     engine::Limits,
+    relay::RelayStatus,
     shard::{Handle, HealthCheck},
 };
 
@@ -95,6 +96,7 @@ impl Plane {
         limits: &Limits,
         bounds: Bounds,
         phase: watch::Receiver<Phase>,
+        relay: Option<Arc<RelayStatus>>,
     ) -> Self {
         let settings = GateSettings {
             websocket_path: websocket_path.to_owned(),
@@ -104,7 +106,7 @@ impl Plane {
         let places = Places::new(bounds.connections, bounds.share_of(bounds.connections));
         let (lives, ended) = mpsc::channel(1);
         Self {
-            router: router(websocket_path, Asked { health, phase: phase.clone() }),
+            router: router(websocket_path, Asked { health, phase: phase.clone(), relay }),
             handle,
             settings: Arc::new(settings),
             places: Arc::new(Mutex::new(places)),

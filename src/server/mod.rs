@@ -16,6 +16,8 @@ mod hand_offs;
 mod http;
 mod logs;
 mod places;
+mod relaying;
+mod rules;
 mod settings;
 mod signals;
 mod standby;
@@ -26,6 +28,7 @@ use std::{
     io::{self, Write},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::pin,
+    sync::Arc,
     thread,
 };
 
@@ -36,11 +39,13 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 
 pub use error::ServerError;
+pub use relaying::RelaySettings;
 pub use settings::{Request, Settings};
 
 use crate::{
     dialect::Dialect,
     engine::{Fault, Limits},
+    relay::RelayStatus,
     shard::{Builder, DriverKind, Engine, RunError, Running, default_shards},
 };
 use answers::Phase;
@@ -70,8 +75,10 @@ pub fn run(settings: Settings) -> Result<(), ServerError> {
     let shards = settings.shards.unwrap_or_else(default_shards);
     let limits = limits_that_fit(&settings.limits, descriptors::connections(descriptors, shards));
     let connections = limits.connections;
-    let engine =
-        builder(&settings, shards, limits, hand_offs).build().map_err(ServerError::Build)?;
+    let relay = settings.relay.relay()?;
+    let relay_status = relay.as_ref().map(|relay| relay.status());
+    let builder = builder(&settings, shards, limits, hand_offs).boxed_relay(relay);
+    let engine = builder.build().map_err(ServerError::Build)?;
     logs::start(settings.log.clone());
     log_start(&settings, &engine, descriptors, connections);
     let address = engine.local_addr();
@@ -79,7 +86,7 @@ pub fn run(settings: Settings) -> Result<(), ServerError> {
     let running = engine.start().map_err(ServerError::Run)?;
     announce(address, &settings);
     let standby = Standby::new(listeners, running.health_check()).map_err(ServerError::Control)?;
-    runtime.block_on(control(running, &settings, http, signals, arrivals, standby))
+    runtime.block_on(control(running, &settings, (http, relay_status), signals, arrivals, standby))
 }
 
 /// What this host supports, one fact a line, and which driver
@@ -178,7 +185,7 @@ fn announce(address: SocketAddr, settings: &Settings) {
 async fn control(
     running: Running,
     settings: &Settings,
-    http: Bounds,
+    (http, relay): (Bounds, Option<Arc<RelayStatus>>),
     signals: Signals,
     mut arrivals: Arrivals,
     standby: Standby,
@@ -186,7 +193,8 @@ async fn control(
     let (handle, health) = (running.handle(), running.health_check());
     let mut ended = join(running).map_err(ServerError::Control)?;
     let (phase, phases) = watch::channel(Phase::Serving);
-    let plane = Plane::new(handle.clone(), health, &settings.path, &settings.limits, http, phases);
+    let (path, limits) = (&settings.path, &settings.limits);
+    let plane = Plane::new(handle.clone(), health, path, limits, http, phases, relay);
     let mut signal = pin!(signals.first().map_err(ServerError::Control)?);
     let mut standby = Some(standby);
     let mut looks = interval(standby::INTERVAL);

@@ -9,6 +9,7 @@ use tracing_subscriber::filter::Targets;
 use super::{
     ServerError, complaint,
     flags::{Flags, Instead},
+    relaying::RelaySettings,
 };
 use crate::{dialect::Dialect, engine::Limits, shard::DriverKind};
 
@@ -32,6 +33,8 @@ pub struct Settings {
     pub log: Targets,
     /// All bounds and time-outs.
     pub limits: Limits,
+    /// The way to other nodes, and what is kept of rooms.
+    pub relay: RelaySettings,
 }
 
 /// What the arguments ask for.
@@ -75,7 +78,7 @@ impl Settings {
     }
 
     fn check(flags: Flags) -> Result<Self, ServerError> {
-        let Flags { serving, clients, messages, queues, times, instead: _ } = flags;
+        let Flags { serving, clients, messages, queues, times, relaying, instead: _ } = flags;
         let limits = Limits {
             connections: or_unlimited(clients.connections),
             members_per_room: or_unlimited(clients.members_per_room),
@@ -106,6 +109,7 @@ impl Settings {
             dialect: serving.dialect,
             path: path(serving.path)?,
             log: serving.log,
+            relay: RelaySettings::check(relaying, |name| std::env::var(name).ok())?,
             limits,
         })
     }

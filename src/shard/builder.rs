@@ -120,6 +120,13 @@ impl Builder {
         self
     }
 
+    /// The same with what was chosen while the program runs.
+    #[cfg(feature = "server")]
+    pub(crate) fn boxed_relay(mut self, relay: Option<Box<dyn Relay>>) -> Self {
+        self.relay = relay;
+        self
+    }
+
     /// Called when a connection has been upgraded and greeted. An error is told
     /// to the client and closes it with 1008; of an internal error the client
     /// learns no more than that.

@@ -112,8 +112,14 @@ impl Server {
 
     /// What its health endpoint answers.
     pub(crate) fn health(&self) -> Value {
+        self.get("/health")
+    }
+
+    /// What it answers at `path`, which must be JSON with status 200.
+    pub(crate) fn get(&self, path: &str) -> Value {
         let mut client = RawClient::connect(self.address);
-        client.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        client.send(head.as_bytes());
         let response = client.read_response();
         assert_eq!(response.status, 200, "{response:?}");
         serde_json::from_str(&response.body).expect("JSON")

@@ -14,6 +14,7 @@ mod golden;
 mod golden_format;
 mod handshake;
 mod health;
+mod history;
 mod hostile;
 mod http;
 mod interop;
