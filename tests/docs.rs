@@ -1,7 +1,11 @@
-//! The documents, held against the program and the sources: links, paths, flags.
+//! The documents, held against the program and the sources: links, paths, flags,
+//! messages.
 //! What they say in prose, no test knows.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, path::Path, process};
+
+use serde_json::Value;
+use shardcast::dialect::{Command, Dialect, Incoming};
 
 /// How long the README may be, which is for users.
 const README_LINES: usize = 150;
@@ -101,7 +105,7 @@ fn has_heading(text: &str, wanted: &str) -> bool {
 
 /// Flags with the default of each, if it has one, as the program's help tells them.
 fn flags() -> BTreeMap<String, Option<String>> {
-    let help = Command::new(env!("CARGO_BIN_EXE_shardcast")).arg("--help").output();
+    let help = process::Command::new(env!("CARGO_BIN_EXE_shardcast")).arg("--help").output();
     let help = String::from_utf8(help.expect("the help").stdout).expect("text");
     let mut flags = BTreeMap::new();
     let mut last = None;
@@ -222,4 +226,23 @@ fn every_document_is_reached_from_the_readme() {
         let is_linked = readme.contains(&format!("]({path})"));
         assert!(path == "README.md" || is_linked, "{path} is not linked");
     }
+}
+
+#[test]
+fn messages_that_the_protocol_shows_are_understood() {
+    let text = read("docs/protocol.md");
+    let blocks = text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut shown = 0;
+    for line in blocks.flat_map(str::lines) {
+        let message: Value =
+            serde_json::from_str(line).unwrap_or_else(|why| panic!("{line}: {why}"));
+        // The server's have a time, the client's have none.
+        if message.get("timestamp").is_none() {
+            let parsed = Dialect::Pubsub.parse(Incoming::Text(line));
+            let is_built_in = !matches!(parsed.command, Err(_) | Ok(Command::Custom { .. }));
+            assert!(is_built_in, "{line}: {parsed:?}");
+        }
+        shown += 1;
+    }
+    assert!(shown > 0);
 }

@@ -14,6 +14,7 @@ use shardcast::dialect::{Command, Dialect, Encoding, Event, Incoming, Payload, S
 pub(crate) fn run(data: &[u8]) {
     for &reader in Dialect::ALL {
         let binary = reader.parse(Incoming::Binary(data));
+        acknowledge(binary.id);
         if let Ok(command) = &binary.command {
             retell(command);
         }
@@ -28,6 +29,22 @@ pub(crate) fn run(data: &[u8]) {
             assert_eq!(text, binary, "JSON means the same in both kinds of message");
         }
     }
+}
+
+/// Tells that the request `id` was accepted: what was taken as an id is a JSON value
+/// that an answer can repeat.
+fn acknowledge(id: Option<&str>) {
+    let Some(id) = id else { return };
+    let ack = Event::Ack {
+        id,
+        position: None,
+        repeated: false,
+    };
+    let mut out = BytesMut::new();
+    Dialect::Pubsub.encode(&ack, &Stamp { timestamp_ms: 1 }, &mut out);
+    let fields: BTreeMap<String, Box<RawValue>> =
+        serde_json::from_slice(&out).expect("an acknowledgement is a JSON object");
+    assert_eq!(fields["id"].get(), id);
 }
 
 /// Tells what `command` carries in each dialect.

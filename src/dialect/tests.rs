@@ -1,6 +1,8 @@
 //! What each dialect reads and writes, and that tables can say what they must.
 
 mod reader;
+mod relayed_events;
+mod relayed_requests;
 mod seed;
 mod tables;
 mod writer;

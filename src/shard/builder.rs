@@ -181,7 +181,7 @@ impl Builder {
 
     /// Handles messages of that event name, instead of the built-in command of
     /// that name if there is one (`subscribe`, `unsubscribe`, `publish`,
-    /// `broadcast`, `ping`). A later handler of the same name replaces the
+    /// `broadcast`, `presence`, `ping`). A later handler of the same name replaces the
     /// earlier.
     ///
     /// It runs on the shard's thread and must not block. An error is told to

@@ -49,14 +49,18 @@ pub(crate) enum Action {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Pattern(Vec<Piece>);
 
+/// The name that stands for a history's epoch.
+const EPOCH: &str = "EPOCH";
+
 #[derive(Debug, PartialEq, Eq)]
 enum Piece {
     Literal(String),
     Uuid(String),
+    Epoch,
     Time,
 }
 
-/// The UUIDs that a conversation's variables stand for so far.
+/// What a conversation's variables stand for so far: UUIDs, and a history's epoch.
 #[derive(Debug, Default)]
 pub(crate) struct Captures(HashMap<String, String>);
 
@@ -96,7 +100,7 @@ impl Conversation {
             return Ok(());
         }
         let (client, action) = line.split_once(' ').ok_or("a step is a client and an action")?;
-        if !is_name(client) || client == "T" {
+        if !is_name(client) || client == "T" || client == EPOCH {
             return Err(format!("{client:?} is no client's name"));
         }
         let action = Action::parse(action)?;
@@ -160,7 +164,11 @@ impl Pattern {
             literal.push_str(&rest[..at]);
             pieces.push(Piece::Literal(std::mem::take(&mut literal)));
             let name = &after[..length];
-            pieces.push(if name == "T" { Piece::Time } else { Piece::Uuid(name.to_owned()) });
+            pieces.push(match name {
+                "T" => Piece::Time,
+                EPOCH => Piece::Epoch,
+                _ => Piece::Uuid(name.to_owned()),
+            });
             rest = &after[length..];
         }
         literal.push_str(rest);
@@ -180,6 +188,7 @@ impl Pattern {
                 Piece::Literal(literal) => literal_length(literal, rest),
                 Piece::Time => time_length(rest),
                 Piece::Uuid(name) => captures.uuid_length(name, rest),
+                Piece::Epoch => captures.epoch_length(rest),
             };
             let length = length.map_err(|why| format!("{why} at {rest:?} of {text:?}"))?;
             rest = &rest[length..];
@@ -200,6 +209,20 @@ fn time_length(text: &str) -> Result<usize, String> {
 
 impl Captures {
     const UUID_LENGTH: usize = 36;
+
+    /// `text` with the epoch in the place of its variable, if it is known.
+    pub(crate) fn fill(&self, text: &str) -> String {
+        let epoch = self.0.get(EPOCH);
+        epoch.map_or_else(|| text.to_owned(), |epoch| text.replace(&format!("${EPOCH}"), epoch))
+    }
+
+    fn epoch_length(&mut self, text: &str) -> Result<usize, String> {
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let epoch = text.get(..16).filter(|epoch| epoch.as_bytes().iter().all(is_digit));
+        let epoch = epoch.ok_or("no epoch")?;
+        let known = self.0.entry(EPOCH.to_owned()).or_insert_with(|| epoch.to_owned());
+        if known == epoch { Ok(epoch.len()) } else { Err("another epoch".to_owned()) }
+    }
 
     fn uuid_length(&mut self, name: &str, text: &str) -> Result<usize, String> {
         let uuid = text.get(..Self::UUID_LENGTH).filter(|uuid| is_uuid(uuid)).ok_or("no UUID")?;

@@ -59,7 +59,7 @@ fn replay(bed: Bed, dialect: &str, conversation: &Conversation) -> Result<(), St
 fn perform(client: &mut Client, action: &Action, captures: &mut Captures) -> Result<(), String> {
     match action {
         Action::Connect(_) => {}
-        Action::SendText(text) => client.send(Message::text(text.clone())),
+        Action::SendText(text) => client.send(Message::text(captures.fill(text))),
         Action::SendBinary(bytes) => client.send(Message::binary(bytes.clone())),
         Action::ReceiveText(pattern) => match client.receive() {
             Message::Text(text) => pattern.judge(&text, captures)?,

@@ -106,6 +106,19 @@ fn a_name_stands_for_one_uuid_and_for_no_other() {
 }
 
 #[test]
+fn an_epoch_is_the_same_from_then_on_and_can_be_sent() {
+    let (mut captures, pattern) = (Captures::default(), Pattern::parse(r#""$EPOCH""#));
+    assert_eq!(captures.fill("$EPOCH"), "$EPOCH");
+    for wrong in ["0123456789abcde", "0123456789ABCDEF"] {
+        assert!(pattern.judge(&format!("\"{wrong}\""), &mut captures).is_err(), "{wrong}");
+    }
+    assert_eq!(pattern.judge(r#""0123456789abcdef""#, &mut captures), Ok(()));
+    assert_eq!(pattern.judge(r#""0123456789abcdef""#, &mut captures), Ok(()));
+    assert!(pattern.judge(r#""1123456789abcdef""#, &mut captures).is_err());
+    assert_eq!(captures.fill(r#"{"epoch":"$EPOCH"}"#), r#"{"epoch":"0123456789abcdef"}"#);
+}
+
+#[test]
 fn a_text_must_match_to_its_end() {
     let pattern = Pattern::parse(r#"{"price":"$5","timestamp":$T}"#);
     for (text, matches) in [

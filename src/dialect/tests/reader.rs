@@ -212,6 +212,23 @@ fn model(message: &str) -> Result<(Command<'static>, Option<Value>), Refusal<'st
         "unsubscribe" => Command::Unsubscribe { room: room(&mut fields)? },
         "publish" => Command::Publish { room: room(&mut fields)?, data: None },
         "broadcast" => Command::Broadcast { data: None },
+        "presence" => {
+            let room = room(&mut fields)?;
+            let mut page = match &data {
+                None | Some(Value::Null) => Map::new(),
+                Some(Value::Object(page)) => page.clone(),
+                Some(_) => return Err(Refusal::InvalidJson),
+            };
+            let limit = match page.remove("limit") {
+                None | Some(Value::Null) => None,
+                Some(limit) => {
+                    let limit = limit.as_u64().and_then(|limit| limit.try_into().ok());
+                    Some(limit.ok_or(Refusal::InvalidJson)?)
+                }
+            };
+            let after = optional(page.remove("after"))?.map(Cow::Owned);
+            Command::Presence { room, limit, after }
+        }
         "ping" => Command::Ping,
         _ => {
             let room = optional(fields.remove("room"))?.map(Cow::Owned);
@@ -248,7 +265,10 @@ fn assert_agrees_with_model(message: &str) {
             assert_eq!(command, expected, "{message}");
             if !matches!(
                 command,
-                Command::Subscribe { .. } | Command::Unsubscribe { .. } | Command::Ping
+                Command::Subscribe { .. }
+                    | Command::Unsubscribe { .. }
+                    | Command::Presence { .. }
+                    | Command::Ping
             ) {
                 let data = data.map(|data| serde_json::from_slice(data.as_bytes()).unwrap());
                 assert_eq!(data, expected_data, "{message}");
@@ -282,6 +302,7 @@ fn envelope() -> impl Strategy<Value = String> {
         "unsubscribe",
         "publish",
         "broadcast",
+        "presence",
         "ping",
         "chat",
         "",

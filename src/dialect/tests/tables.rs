@@ -4,10 +4,14 @@
 use bytes::BytesMut;
 
 use super::{AT, client};
-use crate::dialect::{
-    Command, Encoding, Event, Incoming, Payload, Refusal, json, members, pubsub, reader,
-    table::{BuiltIn, Envelope, ErrorTexts, Field, Fields, Keys, Template, Templates, Wire},
-    values, writer,
+use crate::{
+    cluster::Presence,
+    dialect::{
+        Command, Encoding, Event, Incoming, Parsed, Payload, Refusal, json, members, pubsub,
+        reader,
+        table::{BuiltIn, Envelope, ErrorTexts, Field, Fields, Keys, Template, Templates, Wire},
+        values, writer,
+    },
 };
 
 const NONE: Templates = Templates {
@@ -110,6 +114,49 @@ fn events_can_be_bare_or_untold() {
     let subscribed = Event::Subscribed { room: "w", members: 3, position: None, recovered: None };
     assert_eq!(written(&envelope, &subscribed).unwrap(), r#"{"status":"subscribed","room":"w"}"#);
     assert_eq!(written(&envelope, &Event::Pong), None);
+}
+
+#[test]
+fn a_dialect_can_leave_out_ids_and_all_of_the_relay() {
+    let envelope = by_action();
+    let message = r#"{"action":"subscribe","room":"w","id":"7","":[],"recover":5}"#;
+    let parsed = reader::parse(&envelope, Incoming::Text(message));
+    let command = Ok(Command::Subscribe { room: "w".into(), recover: None });
+    assert_eq!(parsed, Parsed { command, id: None });
+    let who = Presence { client: client(), user: None };
+    for event in [
+        Event::Ack { id: "1", position: None, repeated: true },
+        Event::Gap { room: "w", missed: None },
+        Event::Presence { room: "w", count: 1, members: &[], more: true },
+        Event::PresenceChange { room: "w", who: &who, joined: true },
+        Event::PresenceChange { room: "w", who: &who, joined: false },
+    ] {
+        assert_eq!(written(&envelope, &event), None);
+    }
+}
+
+#[test]
+fn a_dialect_can_name_ids_and_write_who_is_present_its_own_way() {
+    const PRESENCE: Template = Template {
+        parts: &[(
+            r#"{"action":"members","count":"#,
+            Field::Own(|values, _, out| json::put_integer(values.present.len() as u64, out)),
+        )],
+        end: "}",
+    };
+    const ACK: Template = Template { parts: &[(r#"{"status":"ok","ref":"#, Field::Id)], end: "}" };
+    let envelope = by_action();
+    let keys = Keys { id: Some("ref"), recover: Some("since"), ..envelope.keys };
+    let templates = Templates { presence: Some(&PRESENCE), ack: Some(&ACK), ..NONE };
+    let envelope = Envelope { keys, templates, ..by_action() };
+    let message = r#"{"action":"subscribe","room":"w","ref":"7","id":[],"since":5}"#;
+    let parsed = reader::parse(&envelope, Incoming::Text(message));
+    assert_eq!(parsed, Parsed { command: Err(Refusal::InvalidRecover), id: Some("\"7\"") });
+    let members = [Presence { client: client(), user: None }];
+    let presence = Event::Presence { room: "w", count: 3, members: &members, more: true };
+    assert_eq!(written(&envelope, &presence).unwrap(), r#"{"action":"members","count":1}"#);
+    let ack = Event::Ack { id: "\"7\"", position: None, repeated: true };
+    assert_eq!(written(&envelope, &ack).unwrap(), r#"{"status":"ok","ref":"7"}"#);
 }
 
 /// `{type, payload, room, to, from, timestamp}`: the type names the audience.
