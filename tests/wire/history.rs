@@ -134,6 +134,33 @@ fn a_publication_with_an_id_is_acknowledged_and_its_repeat_harmless() {
 }
 
 #[test]
+fn a_long_id_is_repeated_by_another_connection_and_a_short_one_is_its_own() {
+    on_every_driver(|bed| {
+        let server = bed.server(&FLAGS);
+        let mut listener = Client::connect(server.address());
+        for room in ["plain", "hist:c"] {
+            subscribed(&mut listener, room);
+            for (id, heard) in [("0191e1a0-7c4e-7f3a-8000-000000000001", 1), ("1", 2)] {
+                for repeat in [false, true] {
+                    let mut client = Client::connect(server.address());
+                    subscribed(&mut client, room);
+                    client.say(&json!({"type": "publish", "room": room, "data": id, "id": id}));
+                    let ack = loop {
+                        let message = client.hear();
+                        if message["type"] == "ack" {
+                            break message;
+                        }
+                    };
+                    assert_eq!(ack["repeated"] == true, repeat && heard == 1, "{ack}");
+                }
+                (0..heard).for_each(|_| assert_eq!(listener.hear_type("message")["data"], id));
+                listener.expect_nothing_more();
+            }
+        }
+    });
+}
+
+#[test]
 fn a_server_without_history_acknowledges_too() {
     on_every_driver(|bed| {
         let server = bed.server(&[]);

@@ -13,7 +13,7 @@ use crate::{
             send::{self, Asked},
         },
         state::{connection::State, core::Core},
-        types::audience::Target,
+        types::{audience::Target, limits::Limits},
     },
     id::ConnId,
 };
@@ -67,8 +67,9 @@ fn send(
     core.return_user(id, user);
 }
 
-/// Sends what was not sent before by a request of the same user (or connection, if it has
-/// no user) with the same id, to the same audience.
+/// Sends what was not sent before to the same audience by a request with the same id: of
+/// the same user (or connection, if it has no user), or of anybody if the id is so long
+/// that it is nobody else's by chance.
 fn send_once(
     core: &mut Core,
     id: ConnId,
@@ -79,6 +80,7 @@ fn send_once(
     let room = core.rooms.find(target.space(), target.name());
     let mut key = String::new();
     let _ = match message.user {
+        _ if request.len() >= Limits::UNIQUE_ID_BYTES => write!(key, "*"),
         Some(user) => write!(key, "u{}:{user}", user.len()),
         None => write!(key, "c{}", core.client_id(id)),
     };

@@ -196,6 +196,12 @@ impl Limits {
     /// oldest are forgotten beyond it.
     pub const ONCE_KEYS: usize = 65_536;
 
+    /// From this length on, in bytes as it is written, a request's id is taken as unique
+    /// among all who publish, so that a client which has come back by another connection
+    /// can repeat it. 18: sixteen characters and quotes; UUIDs are longer, what clients
+    /// count is shorter.
+    pub const UNIQUE_ID_BYTES: usize = 18;
+
     /// Members in one answer to a question who is present. 1,000: about 100 KiB.
     pub const PRESENCE_PER_ANSWER: usize = 1000;
 
