@@ -19,7 +19,7 @@ use super::{
     broker::{MemoryBroker, MemoryLink},
     journal::JournalError,
 };
-use crate::cluster::ClusterAnswer;
+use crate::cluster::{ClusterAnswer, RoomRules};
 
 /// So much is taken from either side at once.
 const BATCH: usize = 1_024;
@@ -92,6 +92,10 @@ struct Loop<'e> {
 impl Relay for MemoryRelay {
     fn status(&self) -> Arc<RelayStatus> {
         self.status.clone()
+    }
+
+    fn rules(&self) -> RoomRules {
+        self.settings.rules()
     }
 
     fn run(self: Box<Self>, exchange: Exchange) {

@@ -1,6 +1,9 @@
 //! What can be set of a node, and the bounds and times that cannot. Does nothing itself.
 
+use std::sync::Arc;
+
 use super::super::{broker::HistoryLimits, pattern::Pattern};
+use crate::cluster::{RoomRules, RoomTraits};
 
 /// How often a heartbeat is sent, in milliseconds.
 pub const BEAT_MS: u64 = 250;
@@ -99,6 +102,15 @@ impl NodeSettings {
     pub fn limits_of(&self, room: &str) -> Option<HistoryLimits> {
         let rule = self.history.iter().find(|rule| rule.pattern.matches(room))?;
         Some(rule.limits)
+    }
+
+    /// What is kept of which rooms.
+    pub fn rules(&self) -> RoomRules {
+        let settings = self.clone();
+        Arc::new(move |room| RoomTraits {
+            history: settings.limits_of(room).is_some(),
+            presence: settings.has_presence(room),
+        })
     }
 
     /// Whether the presence in a room is kept.
