@@ -24,6 +24,8 @@
 //!   heartbeats are missing.
 
 pub mod broker;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod status;
 
 use std::{future::Future, pin::Pin, sync::Arc};
