@@ -28,6 +28,8 @@ pub mod clock;
 pub mod memory;
 pub mod node;
 pub mod pattern;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod status;
 pub mod wire;
 
