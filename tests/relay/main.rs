@@ -2,7 +2,11 @@
 
 mod bad;
 mod faults;
+mod load;
+mod node;
+mod nodes;
 mod peer;
+mod proxy;
 mod server;
 mod single;
 mod tls;

@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -13,7 +14,8 @@ use shardcast::{
     relay::{
         RelayStatus,
         broker::{Arrival, BrokerError, Channel, History, HistoryLimits, Operation},
-        redis::{Clock, RedisBroker, RedisSettings},
+        clock::now_ms,
+        redis::{RedisBroker, RedisSettings},
     },
 };
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -58,23 +60,22 @@ impl Peer {
         let (operations, mut incoming) = unbounded_channel();
         let (shared, known) = (arrivals.clone(), status.clone());
         let serve = async move {
-            let clock = Clock::default();
             let mut broker = RedisBroker::new(settings, known);
             loop {
-                broker.on_tick(clock.now());
+                broker.on_tick(now_ms());
                 let arrived = broker.take_arrivals();
                 if !arrived.is_empty() {
                     shared.0.lock().unwrap().extend(arrived);
                     shared.1.notify_all();
                 }
-                let at = tokio::time::Instant::from_std(clock.at(broker.next_tick()));
+                let wait = Duration::from_millis(broker.next_tick().saturating_sub(now_ms()));
                 tokio::select! {
                     operations = incoming.recv() => match operations {
-                        Some(operations) => broker.submit(operations, clock.now()),
+                        Some(operations) => broker.submit(operations, now_ms()),
                         None => return,
                     },
-                    () = broker.serve(256, || clock.now()) => {}
-                    () = tokio::time::sleep_until(at) => {}
+                    () = broker.serve(256, now_ms) => {}
+                    () = tokio::time::sleep(wait) => {}
                 }
             }
         };

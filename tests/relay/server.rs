@@ -18,13 +18,23 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Waits until `condition` gives something.
 #[track_caller]
-pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    until_or(what, String::new, condition)
+}
+
+/// Waits until `condition` gives something; if it never does, says how it stands.
+#[track_caller]
+pub(crate) fn until_or<T>(
+    what: &str,
+    state: impl Fn() -> String,
+    mut condition: impl FnMut() -> Option<T>,
+) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = condition() {
             return found;
         }
-        assert!(start.elapsed() < DEADLINE, "never came: {what}");
+        assert!(start.elapsed() < DEADLINE, "never came: {what} {}", state());
         thread::sleep(LOOK_EVERY);
     }
 }

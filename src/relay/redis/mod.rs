@@ -23,12 +23,12 @@
 //! after 50 ms, then after twice as long up to one second, each time a random part of it.
 
 mod broker;
-mod clock;
 mod context;
 mod discovery;
 mod link;
 mod names;
 mod pending;
+mod relay;
 mod scripts;
 mod settings;
 mod stream;
@@ -38,7 +38,7 @@ mod url;
 
 pub use self::{
     broker::RedisBroker,
-    clock::Clock,
+    relay::RedisRelay,
     settings::{DEFAULT_PREFIX, RedisSettings, RedisSettingsError},
     url::{Address, Credentials, RedisUrl, RedisUrlError, Tls, Topology},
 };

@@ -110,20 +110,16 @@ impl Subscriptions {
         Left::Lost(channel)
     }
 
-    /// Forgets what was on a link. Returns the wanted channels.
-    pub(super) fn unlink(&mut self, link: u64) -> Vec<Channel> {
-        self.remove_if(|entry| entry.link == Some(link))
+    /// Forgets what was on a link.
+    pub(super) fn unlink(&mut self, link: u64) {
+        self.by_name.retain(|_, entry| entry.link != Some(link));
     }
 
     /// Forgets the channels of a partition that are not on this link. Returns the wanted.
     pub(super) fn moved(&mut self, partition: u16, link: u64) -> Vec<Channel> {
-        self.remove_if(|entry| entry.partition == partition && entry.link != Some(link))
-    }
-
-    fn remove_if(&mut self, goes: impl Fn(&Subscription) -> bool) -> Vec<Channel> {
         let mut gone = Vec::new();
         self.by_name.retain(|_, entry| {
-            let goes = goes(entry);
+            let goes = entry.partition == partition && entry.link != Some(link);
             if goes && entry.wanted {
                 gone.push(entry.channel.clone());
             }

@@ -133,6 +133,11 @@ impl RedisBroker {
         self.outstanding < OUTSTANDING_BYTES
     }
 
+    /// Whether every operation has been answered.
+    pub fn is_idle(&self) -> bool {
+        self.outstanding == 0
+    }
+
     /// Reads subscriptions no more, or again.
     pub fn pause(&mut self, paused: bool) {
         if self.is_paused != paused {
@@ -154,7 +159,22 @@ impl RedisBroker {
             _ = self.events.recv_many(&mut events, most) => None,
             news = self.news.recv() => news,
         };
-        let now = now();
+        self.take_in(events, news, now());
+    }
+
+    /// Takes in what has happened, without waiting.
+    pub fn serve_ready(&mut self, most: usize, now: impl Fn() -> u64) {
+        let mut events = Vec::new();
+        while events.len() < most
+            && let Ok(event) = self.events.try_recv()
+        {
+            events.push(event);
+        }
+        let news = self.news.try_recv().ok();
+        self.take_in(events, news, now());
+    }
+
+    fn take_in(&mut self, events: Vec<Event>, news: Option<News>, now: u64) {
         match news {
             Some(News::Planned(plan)) => self.on_plan(plan, now),
             Some(News::Master(master)) => self.on_master(&master, now),

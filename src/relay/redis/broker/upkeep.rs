@@ -121,7 +121,9 @@ impl RedisBroker {
         *place = Some(owner);
         let link = self.link(partition).map_or(u64::MAX, |(_, link)| link.id);
         let lost = self.subscriptions.moved(partition, link);
-        self.arrivals.extend(lost.into_iter().map(Arrival::Unsubscribed));
+        if self.is_up {
+            self.arrivals.extend(lost.into_iter().map(Arrival::Unsubscribed));
+        }
     }
 
     fn go_up(&mut self) {
@@ -149,8 +151,8 @@ impl RedisBroker {
         let address = self.links.iter().find(|(_, link)| link.id == id);
         let Some(address) = address.map(|(address, _)| address.clone()) else { return };
         self.links.remove(&address);
-        let lost = self.subscriptions.unlink(id);
-        self.arrivals.extend(lost.into_iter().map(Arrival::Unsubscribed));
+        // That it is down says that nothing is subscribed any more.
+        self.subscriptions.unlink(id);
         self.go_down(format!("{address}: {why}"));
         self.plan_later(now);
     }
