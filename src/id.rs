@@ -111,6 +111,31 @@ impl ClientId {
         if Self::new(node, conn).0 == self.0 { Some(conn) } else { None }
     }
 
+    /// The low 58 bits of the random number of the process that it comes from.
+    ///
+    /// ```
+    /// # use shardcast::id::{ClientId, ConnId};
+    /// assert_eq!(ClientId::new(0x1234_5678, ConnId::new(0, 17, 1)).node(), 0x1234_5678);
+    /// ```
+    pub const fn node(self) -> u64 {
+        ((self.0 >> 80) as u64) << 10 | (self.0 >> 66) as u64 & 0x3FF
+    }
+
+    /// The bits by which a process's random number is known: the low 58.
+    pub const fn node_of(number: u64) -> u64 {
+        number & Self::NODE_MASK
+    }
+
+    /// The identity as one integer, for messages between nodes.
+    pub const fn to_u128(self) -> u128 {
+        self.0
+    }
+
+    /// The inverse of [`ClientId::to_u128`].
+    pub const fn from_u128(raw: u128) -> Self {
+        Self(raw)
+    }
+
     /// Its text (RFC 9562 section 4), lower case, without allocation.
     pub fn to_text(self) -> [u8; Self::TEXT_LEN] {
         const HEX: &[u8; 16] = b"0123456789abcdef";

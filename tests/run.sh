@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs all tests, from unit tests to foreign clients. Installs what they need
-# besides the Rust toolchain: Node with npm, Python and a C compiler by apt (as
-# root), the clients that the server is tried with into tests/.tools.
+# besides the Rust toolchain: Node with npm, Python, a C compiler, redis-server and
+# openssl by apt (as root), the clients that the server is tried with into tests/.tools.
 #
 #     tests/run.sh [arguments for cargo test]
 #
@@ -25,13 +25,31 @@ install_packages() {
   have node || missing+=(nodejs)
   have npm || missing+=(npm)
   python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
+  have redis-server || missing+=(redis-server)
+  have openssl || missing+=(openssl)
   [ ${#missing[@]} -gt 0 ] || return 0
   if [ "$(id -u)" -ne 0 ] || ! have apt-get; then
     die "missing: ${missing[*]}. Install these packages, or run this script as root on Debian."
   fi
   say "installing ${missing[*]}"
   apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+  without_starting env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "${missing[@]}"
+}
+
+# Runs a command during which no package may start its service: the tests start their
+# own servers.
+without_starting() {
+  local policy=/usr/sbin/policy-rc.d status=0
+  if [ -e "$policy" ]; then
+    "$@"
+    return
+  fi
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+  "$@" || status=$?
+  rm -f "$policy"
+  return "$status"
 }
 
 # Whether what $1 lists is what was installed into $2 last.

@@ -24,7 +24,14 @@
 //!   heartbeats are missing.
 
 pub mod broker;
+pub mod clock;
+pub mod memory;
+pub mod node;
+pub mod pattern;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod status;
+pub mod wire;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 

@@ -72,9 +72,14 @@ counters! {
 }
 
 impl RelayCounters {
-    /// One more.
+    /// So many more.
     pub fn add(counter: &AtomicU64, more: u64) {
         counter.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// What a level is now.
+    pub fn set(level: &AtomicU64, now: u64) {
+        level.store(now, Ordering::Relaxed);
     }
 }
 

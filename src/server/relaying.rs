@@ -43,15 +43,17 @@ impl RelaySettings {
         let prefix = flags.relay_prefix.clone();
         let redis = match &flags.relay {
             None => {
+                // A flag counts for more than the variable.
+                let variable = |name: &str| match &prefix {
+                    Some(prefix) if name == "WS_REDIS_PREFIX" => Some(prefix.clone()),
+                    _ => variable(name),
+                };
                 let redis = RedisSettings::from_env(variable).map_err(usage)?;
                 if redis.is_none() && prefix.is_some() {
                     let text = "--relay-prefix is of no use without --relay";
                     return Err(ServerError::Usage(text.to_owned()));
                 }
-                match (redis, prefix) {
-                    (Some(redis), Some(prefix)) => Some(redis.with_prefix(&prefix).map_err(usage)?),
-                    (redis, _) => redis,
-                }
+                redis
             }
             Some(url) => {
                 let prefix = prefix.as_deref().unwrap_or(DEFAULT_PREFIX);

@@ -4,6 +4,7 @@
 mod addressing;
 mod adoption;
 mod bed;
+mod cluster;
 mod encoding;
 mod endings;
 mod examples;

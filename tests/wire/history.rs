@@ -129,7 +129,10 @@ fn a_publication_with_an_id_is_acknowledged_and_its_repeat_harmless() {
         }
         client.say(&json!({"type": "publish", "room": "elsewhere", "data": 1, "id": 7}));
         let error = client.hear_type("error");
-        assert_eq!((&error["id"], &error["error"]), (&json!(7), &json!("not subscribed to this room")));
+        assert_eq!(
+            (&error["id"], &error["error"]),
+            (&json!(7), &json!("not subscribed to this room"))
+        );
     });
 }
 

@@ -1,0 +1,106 @@
+//! What a node has for its broker, for its shards and for whoever asked. Knows no reason
+//! for any of it.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::{
+    super::{Inlet, broker::Operation},
+    map::Map,
+    settings::{BACKLOG, BACKLOG_BYTES},
+};
+use crate::{
+    cluster::{Charge, ClusterAnswer, ClusterReply, FromRelay, Question},
+    publication::Audience,
+};
+
+/// Who asked this node a question: itself, or another node by a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    pub(super) node: u64,
+    pub(super) ask: u64,
+}
+
+/// Everything that leaves a node.
+#[derive(Default)]
+pub(super) struct Outputs {
+    /// For the broker, in order.
+    pub(super) operations: Vec<Operation>,
+    /// For whoever answers for this node.
+    pub(super) questions: Vec<(Asker, Question)>,
+    /// Which room each question about a history is for.
+    pub(super) reads: Map<u64, Arc<str>>,
+    shards: VecDeque<FromRelay>,
+    /// Of what waits in `shards`.
+    bytes: usize,
+    credits: Vec<Charge>,
+    replies: Vec<(ClusterReply, ClusterAnswer)>,
+    tokens: u64,
+}
+
+/// About as much memory as it keeps, beside what it shares.
+fn kept_bytes(what: &FromRelay) -> usize {
+    let behind = match what {
+        FromRelay::Publish(publication) => publication.data.bytes().len() + 256,
+        FromRelay::Recovered { missed, .. } => {
+            missed.as_ref().map_or(0, |missed| missed.len() * 16)
+        }
+        FromRelay::PresenceList { present, .. } => {
+            present.as_ref().map_or(0, |present| present.len() * 64)
+        }
+        _ => 0,
+    };
+    behind + size_of::<FromRelay>()
+}
+
+impl Outputs {
+    /// A name for a question to the broker; never 0, which names what is not waited for.
+    pub(super) fn token(&mut self) -> u64 {
+        self.tokens += 1;
+        self.tokens
+    }
+
+    pub(super) fn give(&mut self, what: FromRelay) {
+        self.bytes += kept_bytes(&what);
+        self.shards.push_back(what);
+    }
+
+    /// Tells whoever waits for a subscription.
+    pub(super) fn shards_linked(&mut self, audience: Option<Audience>) {
+        if let Some(audience) = audience {
+            self.give(FromRelay::Linked(audience));
+        }
+    }
+
+    pub(super) fn is_flushed(&self) -> bool {
+        self.shards.is_empty()
+    }
+
+    pub(super) fn credit(&mut self, charge: Charge) {
+        if charge.bytes > 0 {
+            self.credits.push(charge);
+        }
+    }
+
+    pub(super) fn reply(&mut self, reply: ClusterReply, answer: ClusterAnswer) {
+        self.replies.push((reply, answer));
+    }
+
+    pub(super) fn is_backlogged(&self) -> bool {
+        self.shards.len() >= BACKLOG || self.bytes >= BACKLOG_BYTES
+    }
+
+    /// Gives what there is, in order. Returns whether all could be taken.
+    pub(super) fn flush(&mut self, inlet: &dyn Inlet) -> bool {
+        self.credits.drain(..).for_each(|charge| inlet.credit(charge));
+        self.replies.drain(..).for_each(|(reply, answer)| reply(answer));
+        while let Some(what) = self.shards.pop_front() {
+            let bytes = kept_bytes(&what);
+            if let Err(what) = inlet.give(what) {
+                self.shards.push_front(what);
+                return false;
+            }
+            self.bytes -= bytes;
+        }
+        true
+    }
+}

@@ -1,0 +1,322 @@
+//! What this node publishes: given to the broker while it is there, kept for it while it
+//! is not, as far as bytes and age allow. Knows no subscription.
+//!
+//! A message of a channel that is numbered has its number before it is kept. If it is
+//! dropped, or was under way when the connection ended, the others find its number
+//! missing. What is appended to a history is asked for again under the same key until
+//! the broker has answered.
+
+mod appends;
+mod once;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    super::{
+        broker::{BrokerError, Channel, HistoryLimits, Operation},
+        status::RelayCounters,
+    },
+    map::Map,
+    outputs::Outputs,
+    settings::NodeSettings,
+};
+use crate::{
+    cluster::{Charge, FromRelay, Outcome, Receipt},
+    publication::Position,
+};
+
+use self::{
+    appends::Appends,
+    once::{First, Once},
+};
+
+pub(super) use self::appends::Append;
+
+/// What is to be published.
+pub(super) enum Item {
+    /// In a channel that is numbered.
+    Plain { channel: Channel, message: Bytes, receipt: Option<Receipt>, once: Option<Box<str>> },
+    /// In a room with history.
+    Append(Append),
+}
+
+impl Item {
+    fn bytes(&self) -> usize {
+        let message = match self {
+            Self::Plain { message, .. } => message.len(),
+            Self::Append(append) => append.message.len(),
+        };
+        message + size_of::<Held>()
+    }
+}
+
+/// What waits for the broker.
+struct Held {
+    item: Item,
+    /// Its place among all that was published.
+    order: u64,
+    /// When it was.
+    at: u64,
+}
+
+/// Where what is published goes.
+pub(super) struct Publishing {
+    outage_bytes: usize,
+    outage_age_ms: u64,
+    is_up: bool,
+    orders: u64,
+    /// In the order of `Held::order`.
+    held: VecDeque<Held>,
+    held_bytes: usize,
+    /// Plain messages that the broker has not answered.
+    in_flight: Map<u64, Charge>,
+    appends: Appends,
+    once: Once,
+}
+
+impl Publishing {
+    pub(super) fn new(settings: &NodeSettings) -> Self {
+        Self {
+            outage_bytes: settings.outage_bytes,
+            outage_age_ms: settings.outage_age_ms,
+            is_up: false,
+            orders: 0,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            in_flight: Map::default(),
+            appends: Appends::new(settings),
+            once: Once::new(settings.once_window_ms),
+        }
+    }
+
+    /// Whether a plain publication repeats another. If it does, its receipt is answered,
+    /// now or when it is known what becomes of the other.
+    pub(super) fn is_repeat(
+        &mut self,
+        channel: &Channel,
+        key: &str,
+        receipt: Option<Receipt>,
+        now: u64,
+        out: &mut Outputs,
+    ) -> bool {
+        match self.once.first(channel, key, receipt, now) {
+            First::Yes => return false,
+            First::Repeated(receipt) => tell(receipt, Outcome::Repeated(None), out),
+            First::Waits => {}
+        }
+        true
+    }
+
+    /// Publishes, or keeps.
+    pub(super) fn publish(
+        &mut self,
+        item: Item,
+        charge: Charge,
+        now: u64,
+        out: &mut Outputs,
+        counters: &RelayCounters,
+    ) {
+        self.orders += 1;
+        let held = Held { item, order: self.orders, at: now };
+        if self.may_go(&held.item) {
+            return self.send(held, charge, out, counters);
+        }
+        out.credit(charge);
+        if let Item::Plain { channel, once: Some(key), .. } = &held.item {
+            self.once.is_held(channel, key);
+        }
+        self.held_bytes += held.item.bytes();
+        self.held.push_back(held);
+        self.drop_excess(now, out, counters);
+    }
+
+    fn may_go(&self, item: &Item) -> bool {
+        self.is_up
+            && match item {
+                Item::Plain { .. } => true,
+                Item::Append(append) => !self.appends.is_stalled(&append.room),
+            }
+    }
+
+    fn send(&mut self, held: Held, charge: Charge, out: &mut Outputs, counters: &RelayCounters) {
+        let token = out.token();
+        RelayCounters::add(&counters.published, 1);
+        match held.item {
+            Item::Plain { channel, message, receipt, once } => {
+                tell(receipt, Outcome::Accepted(None), out);
+                if let Some(key) = once {
+                    let repeats = self.once.is_sent(&channel, &key);
+                    for it in repeats {
+                        tell(Some(it), Outcome::Repeated(None), out);
+                    }
+                }
+                self.in_flight.insert(token, charge);
+                out.operations.push(Operation::Publish { channel, message, token });
+            }
+            Item::Append(append) => {
+                let (order, at) = (held.order, held.at);
+                out.operations.push(self.appends.send(append, token, order, at, charge));
+            }
+        }
+    }
+
+    /// The broker's answer. Returns the room and position of what was appended.
+    pub(super) fn on_published(
+        &mut self,
+        token: u64,
+        result: &Result<Option<(Position, bool)>, BrokerError>,
+        now: u64,
+        out: &mut Outputs,
+        counters: &RelayCounters,
+    ) -> Option<(Arc<str>, Position)> {
+        if let Some(charge) = self.in_flight.remove(&token) {
+            out.credit(charge);
+            if let Err(BrokerError::Refused(_)) = result {
+                RelayCounters::add(&counters.refused, 1);
+            }
+            return None;
+        }
+        let sent = self.appends.answered(token)?;
+        out.credit(sent.charge);
+        let append = sent.append;
+        let room = append.room.clone();
+        match result {
+            Ok(stored) => {
+                // Its own first attempt is no other publication.
+                let is_repeat = stored.is_some_and(|(_, repeat)| repeat) && append.attempts == 1;
+                let position = stored.map(|(position, _)| position);
+                let outcome = if is_repeat {
+                    RelayCounters::add(&counters.repeated, 1);
+                    Outcome::Repeated(position)
+                } else {
+                    Outcome::Accepted(position)
+                };
+                tell(append.receipt, outcome, out);
+                position.map(|position| (room, position))
+            }
+            Err(BrokerError::Refused(_)) => {
+                RelayCounters::add(&counters.refused, 1);
+                tell(append.receipt, Outcome::Refused, out);
+                None
+            }
+            Err(BrokerError::Away) => {
+                self.appends.stall(&room, now);
+                self.hold(append, sent.order, sent.at);
+                self.drop_excess(now, out, counters);
+                None
+            }
+        }
+    }
+
+    /// Takes back what is to be asked for again.
+    fn hold(&mut self, append: Append, order: u64, at: u64) {
+        let held = Held { item: Item::Append(append), order, at };
+        self.held_bytes += held.item.bytes();
+        let place = self.held.partition_point(|other| other.order < order);
+        self.held.insert(place, held);
+    }
+
+    /// The broker is there: what was kept goes to it, in order.
+    pub(super) fn on_up(&mut self, now: u64, out: &mut Outputs, counters: &RelayCounters) {
+        self.is_up = true;
+        self.appends.forget_stalls();
+        self.drop_excess(now, out, counters);
+        self.release(out, counters);
+    }
+
+    fn release(&mut self, out: &mut Outputs, counters: &RelayCounters) {
+        for held in std::mem::take(&mut self.held) {
+            if self.may_go(&held.item) {
+                self.held_bytes -= held.item.bytes();
+                self.send(held, Charge { conn: None, bytes: 0 }, out, counters);
+            } else {
+                self.held.push_back(held);
+            }
+        }
+        self.count(counters);
+    }
+
+    /// The broker is away. Whether what was under way has arrived is not known.
+    pub(super) fn on_down(&mut self, now: u64, out: &mut Outputs, counters: &RelayCounters) {
+        self.is_up = false;
+        let mut charges: Vec<(u64, Charge)> = self.in_flight.drain().collect();
+        charges.sort_unstable_by_key(|(token, _)| *token);
+        for (_, charge) in charges {
+            out.credit(charge);
+        }
+        for sent in self.appends.take_all() {
+            out.credit(sent.charge);
+            self.hold(sent.append, sent.order, sent.at);
+        }
+        self.drop_excess(now, out, counters);
+    }
+
+    /// When something is to be done.
+    pub(super) fn next_tick(&self) -> u64 {
+        let oldest = self.held.front();
+        let drop_at = oldest.map_or(u64::MAX, |held| held.at.saturating_add(self.outage_age_ms));
+        drop_at.saturating_add(1).min(self.appends.next_tick())
+    }
+
+    /// Lets time pass.
+    pub(super) fn on_tick(&mut self, now: u64, out: &mut Outputs, counters: &RelayCounters) {
+        self.drop_excess(now, out, counters);
+        if self.is_up && self.appends.end_stalls(now) {
+            self.release(out, counters);
+        }
+        self.once.forget_old(now);
+    }
+
+    /// Drops the oldest beyond the bounds in bytes and age.
+    fn drop_excess(&mut self, now: u64, out: &mut Outputs, counters: &RelayCounters) {
+        while let Some(oldest) = self.held.front() {
+            let is_old = oldest.at.saturating_add(self.outage_age_ms) < now;
+            if self.held_bytes <= self.outage_bytes && !is_old {
+                break;
+            }
+            self.held_bytes -= oldest.item.bytes();
+            let Some(dropped) = self.held.pop_front() else { break };
+            RelayCounters::add(&counters.dropped, 1);
+            match dropped.item {
+                Item::Plain { channel, receipt, once, .. } => {
+                    tell(receipt, Outcome::Dropped, out);
+                    if let Some(key) = once {
+                        let repeats = self.once.is_dropped(&channel, &key);
+                        for it in repeats {
+                            tell(Some(it), Outcome::Dropped, out);
+                        }
+                    }
+                }
+                Item::Append(append) => tell(append.receipt, Outcome::Dropped, out),
+            }
+        }
+        self.count(counters);
+    }
+
+    fn count(&self, counters: &RelayCounters) {
+        RelayCounters::set(&counters.queued, self.held.len() as u64);
+        RelayCounters::set(&counters.queued_bytes, self.held_bytes as u64);
+    }
+
+    /// What is appended to a room, as this node publishes it.
+    pub(super) fn append(
+        &mut self,
+        room: Arc<str>,
+        message: Bytes,
+        limits: HistoryLimits,
+        once: Option<Box<str>>,
+        receipt: Option<Receipt>,
+    ) -> Item {
+        Item::Append(self.appends.append(room, message, limits, once, receipt))
+    }
+}
+
+fn tell(receipt: Option<Receipt>, outcome: Outcome, out: &mut Outputs) {
+    if let Some(receipt) = receipt {
+        out.give(FromRelay::Receipt(receipt, outcome));
+    }
+}

@@ -1,0 +1,122 @@
+//! What answers mean for the broker: what is told to the node, what is tried again, and
+//! what the server refuses because of its state.
+
+use redis::Value;
+
+use super::RedisBroker;
+use crate::relay::redis::{
+    link::{REPLICA, is_denied},
+    pending::{self, Again, Cause, Meaning, Pending},
+    scripts::Scripts,
+};
+
+/// How long a refusal counts as the server's state if none follows, in milliseconds.
+const REFUSAL_MS: u64 = 5000;
+
+impl RedisBroker {
+    pub(super) fn on_answers(
+        &mut self,
+        batch: Vec<Pending>,
+        answers: Option<Vec<Value>>,
+        now: u64,
+    ) {
+        let mut answers = answers.unwrap_or_default().into_iter();
+        for pending in batch {
+            let partition = &mut self.partitions[usize::from(pending.partition)];
+            partition.in_flight -= 1;
+            match answers.next() {
+                Some(answer) => self.on_answer(pending, answer, now),
+                None => self.drop_pending(&pending),
+            }
+        }
+    }
+
+    /// It was not done, as far as is known.
+    pub(super) fn drop_pending(&mut self, pending: &Pending) {
+        self.outstanding -= pending::weight(&pending.operation);
+        self.give_up(&pending.operation);
+    }
+
+    fn on_answer(&mut self, pending: Pending, answer: Value, now: u64) {
+        let arrival = match pending::meaning(&pending.operation, answer) {
+            Meaning::Done(arrival) => {
+                if pending::stores(&pending.operation) {
+                    self.accepted("storage");
+                }
+                arrival
+            }
+            Meaning::Refused(arrival, cause, why) => {
+                self.refused(cause, why, now);
+                arrival
+            }
+            Meaning::Again(again) => return self.again(pending, again, now),
+        };
+        self.outstanding -= pending::weight(&pending.operation);
+        self.arrivals.extend(arrival);
+    }
+
+    fn again(&mut self, pending: Pending, again: Again, now: u64) {
+        let link = self.link(pending.partition).map(|(_, link)| link.id);
+        match (again, link) {
+            (Again::Moved, _) => self.plan_soon(now),
+            (Again::Scripts, Some(_)) => {
+                if let Some((_, link)) = self.link(pending.partition) {
+                    link.send(Scripts::load(), Vec::new());
+                }
+            }
+            (Again::Replica, Some(id)) => self.on_lost(id, REPLICA, now),
+            _ => {}
+        }
+        self.hold(pending, now);
+    }
+
+    pub(super) fn on_subscribed(&mut self, _: u64, answers: Vec<Value>, now: u64) {
+        for answer in answers {
+            let Value::ServerError(error) = answer else { continue };
+            let text = format!("{} {}", error.code(), error.details().unwrap_or_default());
+            if is_denied(&error) {
+                let why = format!("Redis does not permit to subscribe: {text}");
+                self.refused(Cause::Permission, why, now);
+            } else {
+                // The subscription is asked for again until it is confirmed.
+                self.plan_soon(now);
+            }
+        }
+    }
+
+    fn refused(&mut self, cause: Cause, why: String, now: u64) {
+        let name = match cause {
+            Cause::Storage => "storage",
+            Cause::Permission => "permission",
+            Cause::Key => {
+                tracing::debug!("{why}");
+                return;
+            }
+        };
+        // The state's first text stays, so that each change is one line.
+        if self.refusals.insert(name, now + REFUSAL_MS).is_none() {
+            tracing::warn!("{why}");
+            self.status.set(name, Some(why));
+        }
+    }
+
+    fn accepted(&mut self, name: &'static str) {
+        if self.refusals.remove(name).is_some() {
+            self.status.set(name, None);
+            tracing::info!("Redis takes again what it refused ({name})");
+        }
+    }
+
+    /// Refusals that none has followed for long are no state of the server any more.
+    pub(super) fn forget_refusals(&mut self, now: u64) {
+        let over: Vec<_> = self
+            .refusals
+            .iter()
+            .filter(|(_, until)| **until <= now)
+            .map(|(name, _)| *name)
+            .collect();
+        for name in over {
+            self.accepted(name);
+        }
+    }
+}

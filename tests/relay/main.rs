@@ -1,0 +1,12 @@
+//! The relay by Redis, with servers that the tests start themselves.
+
+mod bad;
+mod faults;
+mod load;
+mod node;
+mod nodes;
+mod peer;
+mod proxy;
+mod server;
+mod single;
+mod tls;
