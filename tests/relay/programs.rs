@@ -159,7 +159,15 @@ fn presence_is_right_again_after_a_node_was_killed() {
         }
         panic!("{kind} of {who} was never heard");
     };
-    heard(&mut stays, "presence_join", &json!(stays.id().to_string()));
+    wait_until("both are present", || {
+        stays.say(&json!({"type": "presence", "room": "pres:r"}));
+        loop {
+            let message = stays.hear();
+            if message["type"] == "presence" {
+                return message["data"]["count"] == 2;
+            }
+        }
+    });
     nodes.remove(0).signal(Signal::KILL);
     heard(&mut stays, "presence_leave", &left);
     stays.say(&json!({"type": "presence", "room": "pres:r"}));

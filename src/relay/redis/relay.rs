@@ -6,7 +6,7 @@ use tokio::{sync::Notify, task::yield_now, time::sleep};
 
 use super::{broker::RedisBroker, settings::RedisSettings};
 use crate::{
-    cluster::ClusterAnswer,
+    cluster::{ClusterAnswer, RoomRules},
     relay::{
         Exchange, Inlet, Outgoing, Relay, RelayStatus,
         clock::now_ms,
@@ -47,6 +47,10 @@ impl RedisRelay {
 impl Relay for RedisRelay {
     fn status(&self) -> Arc<RelayStatus> {
         self.status.clone()
+    }
+
+    fn rules(&self) -> RoomRules {
+        self.settings.rules()
     }
 
     fn run(self: Box<Self>, exchange: Exchange) {
