@@ -259,6 +259,7 @@ impl World {
                 let room = rooms[self.rng.below(rooms.len())];
                 let member = &mut self.members[index];
                 if member.wanted.remove(room).is_some() {
+                    member.wants.push((member.log.len(), room.to_owned(), false));
                     let unwanted = ToRelay::Unwanted(Audience::Room(room.into()));
                     member.does(unwanted, self.now);
                 } else {
@@ -402,6 +403,7 @@ impl World {
 
 fn want(member: &mut Member, room: &str, now: u64) {
     member.wanted.insert(room.to_owned(), now);
+    member.wants.push((member.log.len(), room.to_owned(), true));
     member.does(ToRelay::Wanted(Audience::Room(room.into())), now);
 }
 
