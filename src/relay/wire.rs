@@ -85,6 +85,7 @@ pub struct Message {
 
 /// What a message says.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // Publications are what most are, and are moved on at once.
 pub enum Body {
     /// Deliver this to the members, but for one.
     Publication(Publication, Option<ClientId>),
@@ -119,10 +120,18 @@ pub fn encode_publication(node: u64, number: Number, publication: &Publication) 
     let flags = flags | flag(except.is_some(), 4) | flag(key.is_some(), 5);
     writer.byte(form_bits(data.form()) | flags);
     writer.text(event);
-    from.iter().for_each(|from| writer.wide(from.to_u128()));
-    user.iter().for_each(|user| writer.text(user));
-    except.iter().for_each(|&conn| writer.wide(ClientId::new(node, conn).to_u128()));
-    key.iter().for_each(|key| writer.text(key));
+    if let Some(from) = from {
+        writer.wide(from.to_u128());
+    }
+    if let Some(user) = user {
+        writer.text(user);
+    }
+    if let Some(conn) = except {
+        writer.wide(ClientId::new(node, *conn).to_u128());
+    }
+    if let Some(key) = key {
+        writer.text(key);
+    }
     writer.number(*timestamp_ms);
     crate::copy::append(&mut writer.0, data.bytes());
     writer.0.into()
@@ -221,7 +230,7 @@ fn encode_who(writer: &mut Writer, who: &Who) {
 
 fn command(reader: &mut Reader<'_>) -> Result<Command, Malformed> {
     let kind = reader.byte()?;
-    if kind & 0xF == 0 && kind < 0x40 {
+    if matches!(kind, 0 | 0x10 | 0x20 | 0x30) {
         let (to, event) = (client(reader)?, reader.text()?.into());
         return Ok(Command::Send { to, event, data: data(reader, kind >> 4)? });
     }
@@ -288,7 +297,9 @@ pub fn encode_answer(node: u64, ask: u64, answer: &ClusterAnswer) -> Bytes {
     for member in members {
         writer.wide(member.client.to_u128());
         writer.byte(u8::from(member.user.is_some()));
-        member.user.iter().for_each(|user| writer.text(user));
+        if let Some(user) = &member.user {
+            writer.text(user);
+        }
     }
     writer.0.into()
 }

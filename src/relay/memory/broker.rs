@@ -139,7 +139,9 @@ impl MemoryLink {
         let wakes: Vec<Wake> =
             woken.iter().filter_map(|link| Some(inner.nodes.get(link)?.wake.clone())).collect();
         drop(inner);
-        wakes.iter().for_each(|wake| wake());
+        for wake in &wakes {
+            wake();
+        }
     }
 
     /// What has arrived, so much at the most.

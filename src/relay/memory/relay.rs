@@ -121,12 +121,16 @@ impl Loop<'_> {
             if self.node.is_backlogged() { false } else { outgoing.take(&mut taken, BATCH) };
         let now = now_ms();
         let mut is_busy = !taken.is_empty();
-        taken.into_iter().for_each(|what| self.node.on_outgoing(what, now));
+        for what in taken {
+            self.node.on_outgoing(what, now);
+        }
         self.work(now);
         if !self.node.is_backlogged() {
             let arrivals = self.link.take(BATCH);
             is_busy |= !arrivals.is_empty();
-            arrivals.into_iter().for_each(|arrival| self.node.on_arrival(arrival, now));
+            for arrival in arrivals {
+                self.node.on_arrival(arrival, now);
+            }
         }
         if self.node.next_tick() <= now {
             self.node.on_tick(now);

@@ -41,6 +41,7 @@ pub(super) struct Due {
 }
 
 /// The pulse of the cluster.
+#[allow(clippy::struct_excessive_bools)] // Each is one fact, and all combinations occur.
 pub(super) struct Beats {
     is_up: bool,
     beat: u64,
@@ -112,11 +113,6 @@ impl Beats {
     /// Whether own heartbeats come back.
     pub(super) fn is_whole(&self) -> bool {
         self.is_whole && !self.is_silent
-    }
-
-    /// Whether they do not although they should.
-    pub(super) fn is_silent(&self) -> bool {
-        self.is_silent
     }
 
     pub(super) fn others(&self) -> impl Iterator<Item = u64> {

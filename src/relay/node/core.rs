@@ -45,7 +45,7 @@ const RESTLESS_MS: u64 = 50;
 pub struct Node {
     settings: NodeSettings,
     /// The bits of `settings.node` that count.
-    node: u64,
+    number: u64,
     status: Arc<RelayStatus>,
     is_up: bool,
     out: Outputs,
@@ -89,7 +89,7 @@ impl Node {
         subscriptions.pin(Channel::Everyone, &mut out);
         subscriptions.pin(Channel::Node(node), &mut out);
         Self {
-            node,
+            number: node,
             status,
             is_up: false,
             out,
@@ -136,8 +136,8 @@ impl Node {
             ToRelay::Ask(question, reply) => {
                 let nodes = self.beats.others();
                 let out = &mut self.out;
-                if let Some(ask) = self.asks.ask(&question, reply, self.node, nodes, now, out) {
-                    self.control(0, wire::encode_question(self.node, ask, &question));
+                if let Some(ask) = self.asks.ask(&question, reply, self.number, nodes, now, out) {
+                    self.control(0, wire::encode_question(self.number, ask, &question));
                 }
             }
         }
@@ -157,7 +157,7 @@ impl Node {
             && let Some(limits) = self.settings.limits_of(room)
         {
             let number = wire::Number::default();
-            let message = wire::encode_publication(self.node, number, publication);
+            let message = wire::encode_publication(self.number, number, publication);
             let item = self.publishing.append(room.clone(), message, limits, once, receipt);
             return self.publishing.publish(item, charge, now, &mut self.out, counters);
         }
@@ -169,7 +169,7 @@ impl Node {
             }
         }
         let number = self.numberings.next(&channel, now);
-        let message = wire::encode_publication(self.node, number, publication);
+        let message = wire::encode_publication(self.number, number, publication);
         let item = Item::Plain { channel, message, receipt, once };
         self.publishing.publish(item, charge, now, &mut self.out, counters);
     }
@@ -182,12 +182,12 @@ impl Node {
             }
         };
         let channel = match who {
-            Who::Client(client) if client.node() == self.node => return,
+            Who::Client(client) if client.node() == self.number => return,
             Who::Client(client) => Channel::Node(client.node()),
             Who::User(user) => Channel::User(user.as_ref().into()),
         };
         let number = self.numberings.next(&channel, now);
-        let message = wire::encode_command(self.node, number, command);
+        let message = wire::encode_command(self.number, number, command);
         let item = Item::Plain { channel, message, receipt: None, once: None };
         let charge = Charge { conn: None, bytes: 0 };
         self.publishing.publish(item, charge, now, &mut self.out, &self.status.counters);
@@ -226,7 +226,7 @@ impl Node {
         let is_wanted = found.is_wanted;
         let Some(follower) = &mut found.follower else { return false };
         let (out, counters) = (&mut self.out, &self.status.counters);
-        does(follower, &mut Context { out, counters, node: self.node, is_wanted, now });
+        does(follower, &mut Context { out, counters, node: self.number, is_wanted, now });
         if follower.is_restless() {
             if !self.restless.contains(room) {
                 self.restless.insert(room.clone());
@@ -275,7 +275,7 @@ impl Node {
                 let (out, counters) = (&mut self.out, &self.status.counters);
                 if token != 0
                     && let Some((room, position)) =
-                        self.publishing.on_published(token, result, now, out, counters)
+                        self.publishing.on_published(token, &result, now, out, counters)
                 {
                     self.numberings.stored(&room, position);
                 }
@@ -333,9 +333,14 @@ impl Node {
     }
 
     fn on_subscribed(&mut self, channel: &Channel, now: u64) {
-        let Some(is_waited_for) = self.subscriptions.on_standing(channel, now) else { return };
+        let Some((is_waited_for, is_unsure)) = self.subscriptions.on_standing(channel, now) else {
+            return;
+        };
         if is_waited_for {
             self.out.shards_linked(audience_of(channel));
+        }
+        if is_unsure && matches!(channel, Channel::Room(_)) {
+            self.gap(channel, None);
         }
         if let Channel::Room(room) = channel {
             self.follow(room, now, Follower::on_standing);
@@ -349,7 +354,7 @@ impl Node {
         position: Option<Position>,
         now: u64,
     ) {
-        let is_own = message.node == self.node;
+        let is_own = message.node == self.number;
         let counters = &self.status.counters;
         if !is_own {
             RelayCounters::add(&counters.received, 1);
@@ -362,7 +367,8 @@ impl Node {
                 return self.on_beat(*partition, node, beat, now);
             }
             (Body::Publication(found, except), Channel::Room(room), Some(position)) => {
-                let publication = received::publication(found, except, position.offset, self.node);
+                let publication =
+                    received::publication(found, except, position.offset, self.number);
                 let copy = publication.clone();
                 let has_history = self.follow(room, now, |follower, context| {
                     follower.on_message(position, Some(copy), context);
@@ -385,7 +391,7 @@ impl Node {
         }
         match body {
             Body::Publication(found, except) => {
-                let publication = received::publication(found, except, 0, self.node);
+                let publication = received::publication(found, except, 0, self.number);
                 self.give(channel, FromRelay::Publish(publication));
             }
             Body::Command(command) => self.out.give(FromRelay::Command(command)),
@@ -420,7 +426,7 @@ impl Node {
     }
 
     fn on_beat(&mut self, partition: u16, node: u64, beat: Beat, now: u64) {
-        if node == self.node {
+        if node == self.number {
             let lag_us = now.saturating_sub(beat.sent_ms).saturating_mul(1_000);
             RelayCounters::set(&self.status.counters.lag_us, lag_us);
             if self.beats.on_own(partition, now) {
@@ -463,12 +469,12 @@ impl Node {
     /// The answer to a question that [`Node::take_questions`] returned.
     pub fn on_answer(&mut self, asker: Asker, answer: &ClusterAnswer, now: u64) {
         let _ = now;
-        if asker.node == self.node {
-            return self.asks.on_answer(self.node, asker.ask, answer.clone(), &mut self.out);
+        if asker.node == self.number {
+            return self.asks.on_answer(self.number, asker.ask, answer.clone(), &mut self.out);
         }
         if self.is_up {
             let channel = Channel::Node(asker.node);
-            let message = wire::encode_answer(self.node, asker.ask, answer);
+            let message = wire::encode_answer(self.number, asker.ask, answer);
             self.out.operations.push(Operation::Publish { channel, message, token: 0 });
         }
     }
@@ -511,11 +517,11 @@ impl Node {
             for partition in 0..self.beats.partitions() {
                 let announcements = std::mem::take(&mut announcements);
                 let beat = Beat { beat, sent_ms: now, announcements };
-                self.control(partition, wire::encode_beat(self.node, &beat));
+                self.control(partition, wire::encode_beat(self.number, &beat));
             }
         }
         if due.request {
-            self.control(0, wire::encode_announce(self.node));
+            self.control(0, wire::encode_announce(self.number));
         }
         if due.resubscribe {
             let reason = "no heartbeat has come back through the broker for 1 s";
@@ -528,7 +534,9 @@ impl Node {
                 self.gap(&channel, None);
             }
         }
-        due.forget.into_iter().for_each(|node| self.subscriptions.forget(node));
+        for node in due.forget {
+            self.subscriptions.forget(node);
+        }
         RelayCounters::set(&self.status.counters.nodes, self.beats.others().count() as u64);
     }
 

@@ -300,7 +300,8 @@ impl Follower {
     fn go_on(&mut self, last: Position, before: Option<Position>, context: &mut Context<'_>) {
         let is_early = self.early.values().any(|(epoch, _)| *epoch == last.epoch);
         let is_known = self.known.is_some_and(|known| known.epoch == last.epoch);
-        if !is_early && !(is_known && self.known.is_some_and(|known| self.lacks(known))) {
+        let is_missing = is_known && self.known.is_some_and(|known| self.lacks(known));
+        if !is_early && !is_missing {
             self.fruitless = 0;
         } else if self.delivered != before {
             self.fruitless = 0;

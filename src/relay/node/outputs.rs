@@ -66,7 +66,9 @@ impl Outputs {
 
     /// Tells whoever waits for a subscription.
     pub(super) fn shards_linked(&mut self, audience: Option<Audience>) {
-        audience.into_iter().for_each(|audience| self.give(FromRelay::Linked(audience)));
+        if let Some(audience) = audience {
+            self.give(FromRelay::Linked(audience));
+        }
     }
 
     pub(super) fn is_flushed(&self) -> bool {

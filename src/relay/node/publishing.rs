@@ -150,7 +150,9 @@ impl Publishing {
                 tell(receipt, Outcome::Accepted(None), out);
                 if let Some(key) = once {
                     let repeats = self.once.is_sent(&channel, &key);
-                    repeats.into_iter().for_each(|it| tell(Some(it), Outcome::Repeated(None), out));
+                    for it in repeats {
+                        tell(Some(it), Outcome::Repeated(None), out);
+                    }
                 }
                 self.in_flight.insert(token, charge);
                 out.operations.push(Operation::Publish { channel, message, token });
@@ -166,7 +168,7 @@ impl Publishing {
     pub(super) fn on_published(
         &mut self,
         token: u64,
-        result: Result<Option<(Position, bool)>, BrokerError>,
+        result: &Result<Option<(Position, bool)>, BrokerError>,
         now: u64,
         out: &mut Outputs,
         counters: &RelayCounters,
@@ -243,7 +245,9 @@ impl Publishing {
         self.is_up = false;
         let mut charges: Vec<(u64, Charge)> = self.in_flight.drain().collect();
         charges.sort_unstable_by_key(|(token, _)| *token);
-        charges.into_iter().for_each(|(_, charge)| out.credit(charge));
+        for (_, charge) in charges {
+            out.credit(charge);
+        }
         for sent in self.appends.take_all() {
             out.credit(sent.charge);
             self.hold(sent.append, sent.order, sent.at);
@@ -282,7 +286,9 @@ impl Publishing {
                     tell(receipt, Outcome::Dropped, out);
                     if let Some(key) = once {
                         let repeats = self.once.is_dropped(&channel, &key);
-                        repeats.into_iter().for_each(|it| tell(Some(it), Outcome::Dropped, out));
+                        for it in repeats {
+                            tell(Some(it), Outcome::Dropped, out);
+                        }
                     }
                 }
                 Item::Append(append) => tell(append.receipt, Outcome::Dropped, out),

@@ -47,11 +47,9 @@ pub(super) fn entry(
     node: u64,
     counters: &RelayCounters,
 ) -> Option<Arc<Publication>> {
-    match message(bytes, room, counters)?.body {
-        Body::Publication(found, except) => Some(publication(found, except, offset, node)),
-        _ => {
-            RelayCounters::add(&counters.foreign, 1);
-            None
-        }
+    if let Body::Publication(found, except) = message(bytes, room, counters)?.body {
+        return Some(publication(found, except, offset, node));
     }
+    RelayCounters::add(&counters.foreign, 1);
+    None
 }

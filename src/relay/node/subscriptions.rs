@@ -13,6 +13,7 @@ use super::{
 
 /// One channel.
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools)] // Each is one fact, and all combinations occur.
 pub(super) struct Subscription {
     /// Somebody on this node wants it.
     pub(super) is_wanted: bool,
@@ -21,6 +22,8 @@ pub(super) struct Subscription {
     released_at: u64,
     pub(super) is_standing: bool,
     stood_since: Option<u64>,
+    /// Somebody was told that it cannot stand for now before it ever did.
+    is_unsure: bool,
     /// Somebody waits to be told that it stands.
     pub(super) has_waiting: bool,
     pub(super) sequences: Sequences,
@@ -80,6 +83,7 @@ impl Subscriptions {
         });
         found.is_wanted = true;
         let is_settled = found.is_standing || !is_up;
+        found.is_unsure |= is_settled && found.stood_since.is_none();
         found.has_waiting |= !is_settled;
         is_settled
     }
@@ -94,12 +98,14 @@ impl Subscriptions {
         }
     }
 
-    /// It stands. Returns whether somebody is to be told; `None` if it is not known.
-    pub(super) fn on_standing(&mut self, channel: &Channel, now: u64) -> Option<bool> {
+    /// It stands. Returns whether somebody is to be told that, and whether somebody is to
+    /// be told that messages may be missing; `None` if it is not known.
+    pub(super) fn on_standing(&mut self, channel: &Channel, now: u64) -> Option<(bool, bool)> {
         let found = self.channels.get_mut(channel).filter(|_| self.is_up)?;
         found.is_standing = true;
         found.stood_since.get_or_insert(now);
-        Some(mem::take(&mut found.has_waiting))
+        let is_unsure = mem::take(&mut found.is_unsure) && found.follower.is_none();
+        Some((mem::take(&mut found.has_waiting), is_unsure))
     }
 
     /// The broker is there: subscribes everything.
@@ -125,6 +131,7 @@ impl Subscriptions {
                 follower.on_away(out);
             }
             if mem::take(&mut found.has_waiting) {
+                found.is_unsure |= found.stood_since.is_none();
                 waiting.push(channel.clone());
             }
         }

@@ -80,7 +80,9 @@ impl Bed {
             if arrivals.is_empty() {
                 return;
             }
-            arrivals.into_iter().for_each(|arrival| self.node.on_arrival(arrival, self.now));
+            for arrival in arrivals {
+                self.node.on_arrival(arrival, self.now);
+            }
         }
     }
 

@@ -130,7 +130,9 @@ impl Beat {
         writer.number(self.beat);
         writer.number(self.sent_ms);
         writer.number(self.announcements.len() as u64);
-        self.announcements.iter().for_each(|announcement| announcement.encode(writer));
+        for announcement in &self.announcements {
+            announcement.encode(writer);
+        }
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {

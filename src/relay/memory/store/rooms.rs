@@ -43,7 +43,7 @@ struct Room {
 }
 
 pub(super) struct Rooms {
-    rooms: BTreeMap<Arc<str>, Room>,
+    by_name: BTreeMap<Arc<str>, Room>,
     seed: u64,
     bytes: usize,
     max_bytes: usize,
@@ -92,15 +92,15 @@ fn scramble(seed: u64) -> u64 {
 
 impl Rooms {
     pub(super) fn new(seed: u64, max_bytes: usize) -> Self {
-        Self { rooms: BTreeMap::new(), seed, bytes: 0, max_bytes, appends: 0 }
+        Self { by_name: BTreeMap::new(), seed, bytes: 0, max_bytes, appends: 0 }
     }
 
     fn room(&mut self, room: &Arc<str>, limits: HistoryLimits, now: u64) -> &mut Room {
-        if !self.rooms.contains_key(room) {
+        if !self.by_name.contains_key(room) {
             self.seed = self.seed.wrapping_add(1);
         }
         let epoch = scramble(self.seed);
-        let found = self.rooms.entry(room.clone()).or_insert_with(|| Room {
+        let found = self.by_name.entry(room.clone()).or_insert_with(|| Room {
             epoch,
             last: 0,
             limits,
@@ -169,7 +169,7 @@ impl Rooms {
     /// Forgets rooms that keep nothing and were not used for as long as they keep anything.
     fn sweep(&mut self, now: u64) {
         let bytes = &mut self.bytes;
-        self.rooms.retain(|_, room| {
+        self.by_name.retain(|_, room| {
             *bytes -= room.trim(now);
             let is_used = room.used_at.saturating_add(room.limits.age_ms) > now;
             is_used || !room.entries.is_empty() || !room.keys.is_empty()
@@ -185,7 +185,7 @@ impl Rooms {
             found.epoch = position.epoch;
             self.bytes -= freed;
         }
-        let Some(found) = self.rooms.get_mut(room) else { return };
+        let Some(found) = self.by_name.get_mut(room) else { return };
         found.last = position.offset;
         if let Some(message) = message {
             self.bytes += kept_bytes(&message);
@@ -195,7 +195,7 @@ impl Rooms {
     }
 
     pub(super) fn stored(&self) -> impl Iterator<Item = (&Arc<str>, Stored)> {
-        self.rooms.iter().flat_map(|(name, room)| {
+        self.by_name.iter().flat_map(|(name, room)| {
             let place = room.entries.is_empty().then(|| Stored {
                 position: room.position(room.last),
                 at_ms: room.used_at,

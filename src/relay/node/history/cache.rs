@@ -12,8 +12,8 @@ pub(super) struct Cache {
     bytes: usize,
 }
 
-fn kept_bytes(entry: &Option<Arc<Publication>>) -> usize {
-    entry.as_ref().map_or(32, |publication| publication.data.bytes().len() + 512)
+fn kept_bytes(entry: Option<&Arc<Publication>>) -> usize {
+    entry.map_or(32, |publication| publication.data.bytes().len() + 512)
 }
 
 impl Cache {
@@ -32,7 +32,7 @@ impl Cache {
         if self.entries.back().is_some_and(|(last, _)| last + 1 != offset) {
             self.clear();
         }
-        self.bytes += kept_bytes(&publication);
+        self.bytes += kept_bytes(publication.as_ref());
         self.entries.push_back((offset, publication));
         self.trim();
     }
@@ -48,7 +48,7 @@ impl Cache {
             if *offset != next {
                 return;
             }
-            self.bytes += kept_bytes(publication);
+            self.bytes += kept_bytes(publication.as_ref());
             self.entries.push_front((*offset, publication.clone()));
             next = next.saturating_sub(1);
         }
@@ -58,7 +58,7 @@ impl Cache {
     pub(super) fn trim(&mut self) {
         while self.entries.len() > self.count || self.bytes > CACHE_BYTES {
             let Some((_, publication)) = self.entries.pop_front() else { return };
-            self.bytes -= kept_bytes(&publication);
+            self.bytes -= kept_bytes(publication.as_ref());
         }
     }
 
