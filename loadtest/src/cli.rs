@@ -3,6 +3,7 @@
 
 use crate::limits::{DURATION_S, MESSAGE_BYTES};
 use crate::require::Requirement;
+use crate::scenarios::cluster;
 use crate::scenarios::hostile::options::Options;
 use crate::sim_million;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -75,6 +76,8 @@ pub(crate) enum Command {
     Compare(Box<Contest>),
     /// The engine on a simulated driver with up to a million connections
     SimMillion(sim_million::Options),
+    /// Several nodes on one Redis, beside a bare client; needs `redis-server`
+    Cluster(Box<cluster::options::Options>),
     /// Attack a server, and fail if anybody else notices or memory has no bound
     Hostile(Box<Options>),
 }

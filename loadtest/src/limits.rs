@@ -66,3 +66,22 @@ pub(crate) const SERIES_STEP: Duration = Duration::from_millis(100);
 
 /// The most client processes of one run.
 pub(crate) const PROCESSES: usize = 64;
+
+/// The most nodes of one run: beyond, one machine shows nothing new.
+pub(crate) const CLUSTER_NODES: i64 = 8;
+
+/// From the start of Redis to its first answer.
+pub(crate) const REDIS_START: Duration = Duration::from_secs(10);
+
+/// From the start of the last node until all are ready and know each other.
+pub(crate) const NODES_READY: Duration = Duration::from_secs(20);
+
+/// Publications of one publisher that may be unacknowledged.
+pub(crate) const UNACKNOWLEDGED: u32 = 1_024;
+
+/// Publications written to one connection at once by who publishes without pause.
+pub(crate) const BATCH: u32 = 64;
+
+/// With nothing delivered for so long, what is missing counts as lost: nodes find
+/// losses within a second.
+pub(crate) const LOST_AFTER: Duration = Duration::from_secs(3);

@@ -42,7 +42,7 @@ use comparison::Comparison;
 use entrant::{Entrant, Running};
 use outcome::Outcome;
 use provenance::Provenance;
-use scenarios::Plan;
+use scenarios::{Plan, cluster};
 use server_command::ServerCommand;
 use std::env;
 use std::path::PathBuf;
@@ -73,6 +73,7 @@ fn act() -> Result<bool> {
             workforce::serve(|plan: Plan| scenarios::share(&plan)).map(|()| true)
         }
         Some(sim_million::SIDE) => sim_million::serve(arguments).map(|()| true),
+        Some(cluster::bare::BARE_CLIENT) => cluster::bare::serve(arguments).map(|()| true),
         Some(references::REFERENCE) => references::serve(arguments).map(|()| true),
         _ => run_all(CommandLine::parse()),
     }
@@ -82,6 +83,9 @@ fn run_all(line: CommandLine) -> Result<bool> {
     let cores = affinity::cores();
     if let Some(Command::Hostile(options)) = &line.command {
         return scenarios::hostile::run(options);
+    }
+    if let Some(Command::Cluster(options)) = &line.command {
+        return run_cluster(options, cores.len());
     }
     if let Some(Command::SimMillion(options)) = &line.command {
         let outcome = sim_million::run(options)?;
@@ -107,6 +111,18 @@ fn run_all(line: CommandLine) -> Result<bool> {
     // What was found before a failure is not thrown away with it.
     let clean = conclude(&settings, cores.len(), outcomes, None)?;
     toured.map(|()| clean)
+}
+
+/// Runs several nodes. What was found before a failure is not thrown away with it.
+fn run_cluster(options: &cluster::options::Options, cores: usize) -> Result<bool> {
+    let mut outcomes = Vec::new();
+    let ran = cluster::run(options, &mut outcomes);
+    for missed in require::enforce(&options.require, &mut outcomes) {
+        println!("  VIOLATION: {missed}");
+    }
+    let files = Files { json: &options.json, html: &options.html, png: &options.png };
+    files.write(cores, &outcomes, None)?;
+    ran.map(|()| outcomes.iter().all(Outcome::is_clean))
 }
 
 /// Runs one scenario after the other, each against a fresh server.

@@ -41,12 +41,24 @@ pub(crate) struct Distribution {
     pub(crate) latency: Latency,
 }
 
-/// Lines over two logarithmic axes, all of one unit.
+/// How the axes of a chart are divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Axes {
+    /// Both by powers of ten.
+    Logarithmic,
+    /// Both evenly, from 0 on.
+    Linear,
+    /// Evenly from 0 on, and upwards by powers of ten.
+    LogarithmicUpwards,
+}
+
+/// Lines over two axes, all of one unit.
 #[derive(Clone, Debug)]
 pub(crate) struct Chart {
     pub(crate) title: String,
     pub(crate) x_label: &'static str,
     pub(crate) unit: Unit,
+    pub(crate) axes: Axes,
     /// A name and its points for each.
     pub(crate) lines: Vec<(String, Vec<(f64, f64)>)>,
 }

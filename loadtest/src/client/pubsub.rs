@@ -25,8 +25,20 @@ pub(crate) fn append_unsubscribe(room: usize, out: &mut Vec<u8>) {
 
 /// Appends the frame that publishes `stamp`, as a string of `size` bytes.
 pub(crate) fn append_publish(room: usize, stamp: Stamp, size: usize, out: &mut Vec<u8>) {
-    let mut text =
-        format!(r#"{{"type":"publish","room":"{}","data":""#, room_name(room)).into_bytes();
+    append_publish_with_id(room, stamp, size, None, out);
+}
+
+/// As [`append_publish`], and asks for an acknowledgement if there is an `id`.
+pub(crate) fn append_publish_with_id(
+    room: usize,
+    stamp: Stamp,
+    size: usize,
+    id: Option<u32>,
+    out: &mut Vec<u8>,
+) {
+    let id = id.map_or(String::new(), |id| format!(r#","id":{id}"#));
+    let room = room_name(room);
+    let mut text = format!(r#"{{"type":"publish"{id},"room":"{room}","data":""#).into_bytes();
     stamp.append(size, &mut text);
     text.extend_from_slice(b"\"}");
     frame::append(frame::TEXT, &text, out);
@@ -97,6 +109,50 @@ pub(crate) fn read(payload: &[u8]) -> Said {
         "error" => Said::Error(envelope.error.unwrap_or_default().into_owned()),
         other => Said::Other(other.to_owned()),
     }
+}
+
+/// How many messages a gap has, if the server knows.
+pub(crate) fn missed(payload: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Gap {
+        missed: Option<u64>,
+    }
+    let envelope = serde_json::from_slice::<Envelope<'_>>(payload).ok()?;
+    serde_json::from_str::<Gap>(envelope.data?.get()).ok()?.missed
+}
+
+/// Where a room's history stands for who has just subscribed.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) epoch: String,
+    /// Of the room's last publication.
+    pub(crate) offset: u64,
+    /// Whether all that was missed follows, if that was asked for.
+    pub(crate) recovered: Option<bool>,
+}
+
+/// The place in the answer to a subscription; `None` if the room has no history.
+pub(crate) fn place(payload: &[u8]) -> Option<Place> {
+    let envelope = serde_json::from_slice::<Envelope<'_>>(payload).ok()?;
+    serde_json::from_str(envelope.data?.get()).ok()
+}
+
+/// The offset of a message in its room's history, which stands behind the data.
+pub(crate) fn offset(payload: &[u8]) -> Option<u64> {
+    const NAME: &[u8] = br#""offset":"#;
+    let at = payload.windows(NAME.len()).rposition(|bytes| bytes == NAME)?;
+    let digits = payload[at + NAME.len()..].iter().take_while(|byte| byte.is_ascii_digit());
+    let digits: Vec<u8> = digits.copied().collect();
+    std::str::from_utf8(&digits).ok()?.parse().ok()
+}
+
+/// Appends the frame that subscribes to a room, and asks for what was published since
+/// a place in its history.
+pub(crate) fn append_recover(room: usize, epoch: &str, offset: u64, out: &mut Vec<u8>) {
+    let room = room_name(room);
+    let recover = format!(r#"{{"epoch":"{epoch}","offset":{offset}}}"#);
+    let text = format!(r#"{{"type":"subscribe","room":"{room}","recover":{recover}}}"#);
+    frame::append(frame::TEXT, text.as_bytes(), out);
 }
 
 /// Whether this is a message, at the cost of a comparison for the usual form.
@@ -184,6 +240,19 @@ mod tests {
             assert_eq!(reader.stamp(7, text.as_bytes()), Ok(stamp));
             assert!(reader.stamp(6, text.as_bytes()).is_err(), "another room's");
         }
+    }
+
+    #[test]
+    fn places_in_a_history_are_read() {
+        let text = br#"{"type":"subscribed","room":"load-1","data":{"room":"load-1","client_count":2,"epoch":"0123456789abcdef","offset":7,"recovered":true},"timestamp":1}"#;
+        let epoch = "0123456789abcdef".to_owned();
+        assert_eq!(place(text), Some(Place { epoch, offset: 7, recovered: Some(true) }));
+        assert_eq!(place(br#"{"type":"subscribed","room":"r","data":{"room":"r"}}"#), None);
+        let text = br#"{"type":"message","room":"load-1","data":"x","offset":18,"timestamp":1}"#;
+        assert_eq!(offset(text), Some(18));
+        assert_eq!(offset(br#"{"type":"message","room":"load-1","data":"x"}"#), None);
+        assert_eq!(missed(br#"{"type":"gap","room":"r","data":{"missed":3}}"#), Some(3));
+        assert_eq!(missed(br#"{"type":"gap","room":"r","data":{"missed":null}}"#), None);
     }
 
     #[test]

@@ -30,9 +30,11 @@ pub(crate) struct Swarm {
     poll: Poll,
     events: Events,
     alarm: Alarm,
-    target: Target,
-    handshake: Handshake,
+    /// Servers to connect to, the one of later connections last.
+    targets: Vec<(Target, Handshake)>,
     links: Vec<Link>,
+    /// The target of each link.
+    aims: Vec<usize>,
     /// Connections ever started: each thousand comes from another address.
     dialled: usize,
     unfinished: Vec<usize>,
@@ -53,9 +55,9 @@ impl Swarm {
             poll,
             events: Events::with_capacity(1024),
             alarm,
-            target: target.clone(),
-            handshake: target.handshake(),
+            targets: vec![(target.clone(), target.handshake())],
             links: Vec::new(),
+            aims: Vec::new(),
             dialled: 0,
             unfinished: Vec::new(),
             buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
@@ -64,9 +66,14 @@ impl Swarm {
         })
     }
 
-    /// The server's port.
+    /// Later connections go to `target`.
+    pub(crate) fn aim(&mut self, target: &Target) {
+        self.targets.push((target.clone(), target.handshake()));
+    }
+
+    /// The port of the server that later connections go to.
     pub(crate) fn port(&self) -> u16 {
-        self.target.address().port()
+        self.targets[self.targets.len() - 1].0.address().port()
     }
 
     /// Connections started so far, lost ones included.
@@ -94,6 +101,7 @@ impl Swarm {
     pub(crate) fn dial<T: Traffic>(&mut self, traffic: &mut T) -> usize {
         let index = self.links.len();
         self.links.push(Link::lost());
+        self.aims.push(0);
         self.redial(index, traffic);
         index
     }
@@ -103,7 +111,10 @@ impl Swarm {
     pub(crate) fn redial<T: Traffic>(&mut self, index: usize, traffic: &mut T) {
         let number = self.dialled;
         self.dialled += 1;
-        let dialled = self.target.dial(number, self.socket_bytes).and_then(|mut stream| {
+        let aim = self.targets.len() - 1;
+        self.aims[index] = aim;
+        let target = &self.targets[aim].0;
+        let dialled = target.dial(number, self.socket_bytes).and_then(|mut stream| {
             let both = Interest::READABLE | Interest::WRITABLE;
             let registry = self.poll.registry();
             registry.register(&mut stream, Token(index), both)?;
@@ -199,7 +210,7 @@ impl Swarm {
         }
         if link.connected()? {
             link.phase = Phase::Upgrading;
-            link.send(self.handshake.request())?;
+            link.send(self.targets[self.aims[index]].1.request())?;
         }
         Ok(())
     }
@@ -237,7 +248,7 @@ impl Swarm {
         let link = &mut self.links[index];
         let mut at = 0;
         if link.phase == Phase::Upgrading {
-            let accepted = self.handshake.accepted(bytes);
+            let accepted = self.targets[self.aims[index]].1.accepted(bytes);
             let accepted = accepted.map_err(|refusal| Loss::Refused(refusal.to_string()))?;
             let Some(length) = accepted else {
                 link.hold(bytes);

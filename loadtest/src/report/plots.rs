@@ -6,7 +6,7 @@ use super::plot::{self, Axis, Bar, Drawing, Line};
 use super::quantity::{Scale, tick_text};
 use crate::comparison::Comparison;
 use crate::measure::Latency;
-use crate::outcome::{Chart, Outcome, Unit};
+use crate::outcome::{Axes, Chart, Outcome, Unit};
 use indicatif::HumanCount;
 
 /// The percentiles at the marks of the curve: each is ten times rarer.
@@ -116,20 +116,35 @@ fn over_time(lines: &[Line]) -> Drawing {
     plot::lines("Throughput over time", &x, &y, lines)
 }
 
-/// A chart of a scenario's own, both axes logarithmic.
+/// A chart of a scenario's own.
 fn chart(chart: &Chart) -> Drawing {
     let points = || chart.lines.iter().flat_map(|(_, points)| points);
     let (from, to) = span(points().map(|(x, _)| *x));
     let (least, most) = span(points().map(|(_, y)| *y));
-    let x = Axis::logarithmic(chart.x_label, from, to, |value| tick_text(value, Unit::Count));
     let label = match chart.unit {
         Unit::Nanoseconds => "time",
         Unit::Bytes => "bytes",
+        Unit::PerSecond => "per second",
         _ => "value",
     };
-    let y = Axis::logarithmic(label, least, most, |value| tick_text(value, chart.unit));
+    let (powers_across, powers_up) = match chart.axes {
+        Axes::Logarithmic => (true, true),
+        Axes::Linear => (false, false),
+        Axes::LogarithmicUpwards => (false, true),
+    };
+    let axis = |powers: bool, label, unit: Unit, least, most: f64| {
+        let tick = |value| tick_text(value, unit);
+        if powers {
+            Axis::logarithmic(label, least, most, tick)
+        } else {
+            Axis::linear(label, most, tick)
+        }
+    };
+    let x = axis(powers_across, chart.x_label, Unit::Count, from, to);
+    let y = axis(powers_up, label, chart.unit, least, most);
+    let place = |powers: bool, value: f64| if powers { value.max(1.0).log10() } else { value };
     let lines = chart.lines.iter().map(|(name, points)| {
-        let points = points.iter().map(|(x, y)| (x.max(1.0).log10(), y.max(1.0).log10()));
+        let points = points.iter().map(|(x, y)| (place(powers_across, *x), place(powers_up, *y)));
         (escape(name), points.collect())
     });
     plot::lines(&escape(&chart.title), &x, &y, &lines.collect::<Vec<_>>())

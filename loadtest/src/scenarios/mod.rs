@@ -6,6 +6,7 @@
 mod audience;
 mod broadcast;
 mod churn;
+pub(crate) mod cluster;
 mod connect;
 mod cross;
 mod cycles;

@@ -81,6 +81,14 @@ impl Schedule {
         })
     }
 
+    /// When a publication of which the room, the publisher and the number are known
+    /// was due.
+    pub(super) fn due_ns_of(&self, room: usize, publisher: usize, sequence: u32) -> u64 {
+        let turn = u64::from(sequence) * self.publishers + publisher as u64;
+        let issued = turn * self.rooms + room as u64;
+        self.begin_ns + (u128::from(issued) * 1_000_000_000 / u128::from(self.per_second)) as u64
+    }
+
     /// How many have been taken.
     pub(super) fn issued(&self) -> u64 {
         self.issued
@@ -114,6 +122,7 @@ mod tests {
             let expected = next.entry((it.room, it.publisher)).or_default();
             assert_eq!(it.sequence, *expected);
             *expected += 1;
+            assert_eq!(schedule.due_ns_of(it.room, it.publisher, it.sequence), it.due_ns);
         }
         assert_eq!(schedule.issued(), 21);
         assert_eq!(next.len(), 6);

@@ -13,7 +13,7 @@ mod engine;
 mod side;
 mod simulator;
 
-use crate::outcome::{Chart, Outcome, Unit};
+use crate::outcome::{Axes, Chart, Outcome, Unit};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use side::{Division, Found, PER_SHARD, Phase, ROOM};
@@ -84,12 +84,14 @@ pub(crate) fn run(options: &Options) -> Result<Outcome> {
         title: "Cost over connections".to_owned(),
         x_label: "connections",
         unit: Unit::Nanoseconds,
+        axes: Axes::Logarithmic,
         lines: lines.into_iter().map(|(what, points)| (what.to_owned(), points)).collect(),
     });
     outcome.chart(Chart {
         title: "Memory of a connection over connections".to_owned(),
         x_label: "connections",
         unit: Unit::Bytes,
+        axes: Axes::Logarithmic,
         lines: vec![("resident".to_owned(), sizes)],
     });
     Ok(outcome)
