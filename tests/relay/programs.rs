@@ -72,7 +72,9 @@ fn members_on_three_nodes_hear_all_in_each_publishers_order() {
             })
         };
         let threads: Vec<_> = clients.into_iter().map(talk).collect();
-        threads.into_iter().for_each(|thread| thread.join().expect("a client that heard all"));
+        for thread in threads {
+            thread.join().expect("a client that heard all");
+        }
         for node in &nodes {
             assert_eq!((counter(node, "lost"), counter(node, "dropped")), (0, 0));
         }
