@@ -21,7 +21,7 @@ use crate::{dialect::Dialect, relay::RelayStatus, shard::HealthCheck};
 pub(super) const HEALTH: &str = "/health";
 
 /// Where it is told whether balancers should send clients here.
-const READY: &str = "/ready";
+pub(super) const READY: &str = "/ready";
 
 /// Bytes of a request's body. No request needs one; a small one is ignored, as
 /// HTTP clients expect.

@@ -189,10 +189,13 @@ pub(super) struct Times {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Several nodes, history and presence")]
 pub(super) struct Relaying {
-    /// Behave as one server with all others that have the same Redis and prefix:
-    /// redis://HOST, rediss:// for TLS, `redis+sentinel://HOST,HOST/SERVICE`,
-    /// redis+cluster://HOST,HOST [default: none]
-    #[arg(long, value_name = "URL")]
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "Behave as one server with all others that have the same Redis and prefix: \
+                redis://HOST, rediss:// for TLS, redis+sentinel://HOST,HOST/SERVICE, \
+                redis+cluster://HOST,HOST [default: none]"
+    )]
     pub(super) relay: Option<String>,
     /// What all keys and channels in Redis begin with [default: shardcast:]
     #[arg(long, value_name = "PREFIX")]

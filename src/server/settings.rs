@@ -7,7 +7,9 @@ use clap::{Parser, error::ErrorKind};
 use tracing_subscriber::filter::Targets;
 
 use super::{
-    ServerError, complaint,
+    ServerError,
+    answers::{HEALTH, READY},
+    complaint,
     flags::{Flags, Instead},
     relaying::RelaySettings,
 };
@@ -144,8 +146,10 @@ fn path(text: String) -> Result<String, ServerError> {
             "--path: '{text}' is not a path such as /ws, of letters, digits and - . _ ~"
         )));
     }
-    if text == super::answers::HEALTH {
-        return Err(ServerError::Usage(format!("--path: {text} is where the health is told")));
+    for (path, what) in [(HEALTH, "the health"), (READY, "whether the server is ready")] {
+        if text == path {
+            return Err(ServerError::Usage(format!("--path: {text} is where {what} is told")));
+        }
     }
     Ok(text)
 }
@@ -155,7 +159,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::engine::SlowPolicy;
+    use crate::{
+        engine::SlowPolicy,
+        relay::{pattern::Pattern, redis::RedisSettings},
+        server::rules::history_rule,
+    };
 
     fn settings(arguments: &[&str]) -> Result<Settings, String> {
         let all = std::iter::once(&"shardcast").chain(arguments);
@@ -184,7 +192,9 @@ mod tests {
             --max-frames-per-message 6 --max-head-size 7k --queue-bytes 8m \
             --slow-policy conflate --room-share-bytes 9 --window-bytes 10 \
             --handshake-timeout 11s --ping-interval 12ms --pong-timeout 13m --write-timeout 14s \
-            --close-timeout 15s --drain-timeout 16s";
+            --close-timeout 15s --drain-timeout 16s --relay redis://localhost \
+            --relay-prefix app: --history a*=17,18s --history b=19,20m --presence p1 --presence p2 \
+            --relay-outage-bytes 21k --relay-outage-age 22s";
         let arguments: Vec<&str> = text.split_whitespace().collect();
         let expected = Settings {
             listen: "[::]:9".to_owned(),
@@ -214,6 +224,17 @@ mod tests {
                 close_timeout: Duration::from_secs(15),
                 drain_timeout: Duration::from_secs(16),
                 ..Limits::default()
+            },
+            relay: RelaySettings {
+                redis: Some(RedisSettings::new("redis://localhost", "app:").unwrap()),
+                history: vec![
+                    history_rule("a*=17,18s").unwrap(),
+                    history_rule("b=19,20m").unwrap(),
+                ],
+                history_file: None,
+                presence: ["p1", "p2"].map(|text| Pattern::parse(text).unwrap()).to_vec(),
+                outage_bytes: 21 * 1024,
+                outage_age: Duration::from_secs(22),
             },
         };
         assert_eq!(settings(&arguments), Ok(expected));

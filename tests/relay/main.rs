@@ -6,7 +6,10 @@ mod load;
 mod node;
 mod nodes;
 mod peer;
+mod programs;
 mod proxy;
 mod server;
 mod single;
+#[path = "../support/mod.rs"]
+mod support;
 mod tls;

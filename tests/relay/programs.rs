@@ -72,7 +72,9 @@ fn members_on_three_nodes_hear_all_in_each_publishers_order() {
             })
         };
         let threads: Vec<_> = clients.into_iter().map(talk).collect();
-        threads.into_iter().for_each(|thread| thread.join().expect("a client that heard all"));
+        for thread in threads {
+            thread.join().expect("a client that heard all");
+        }
         for node in &nodes {
             assert_eq!((counter(node, "lost"), counter(node, "dropped")), (0, 0));
         }
@@ -159,7 +161,15 @@ fn presence_is_right_again_after_a_node_was_killed() {
         }
         panic!("{kind} of {who} was never heard");
     };
-    heard(&mut stays, "presence_join", &json!(stays.id().to_string()));
+    wait_until("both are present", || {
+        stays.say(&json!({"type": "presence", "room": "pres:r"}));
+        loop {
+            let message = stays.hear();
+            if message["type"] == "presence" {
+                return message["data"]["count"] == 2;
+            }
+        }
+    });
     nodes.remove(0).signal(Signal::KILL);
     heard(&mut stays, "presence_leave", &left);
     stays.say(&json!({"type": "presence", "room": "pres:r"}));

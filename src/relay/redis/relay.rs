@@ -6,7 +6,7 @@ use tokio::{sync::Notify, task::yield_now, time::sleep};
 
 use super::{broker::RedisBroker, settings::RedisSettings};
 use crate::{
-    cluster::ClusterAnswer,
+    cluster::{ClusterAnswer, RoomRules},
     relay::{
         Exchange, Inlet, Outgoing, Relay, RelayStatus,
         clock::now_ms,
@@ -47,6 +47,10 @@ impl RedisRelay {
 impl Relay for RedisRelay {
     fn status(&self) -> Arc<RelayStatus> {
         self.status.clone()
+    }
+
+    fn rules(&self) -> RoomRules {
+        self.settings.rules()
     }
 
     fn run(self: Box<Self>, exchange: Exchange) {
@@ -104,7 +108,9 @@ impl Loop<'_> {
         let has_ended = may_take && outgoing.take(&mut taken, BATCH);
         let now = now_ms();
         let is_busy = !taken.is_empty();
-        taken.into_iter().for_each(|what| self.node.on_outgoing(what, now));
+        for what in taken {
+            self.node.on_outgoing(what, now);
+        }
         if self.node.next_tick() <= now {
             self.node.on_tick(now);
         }

@@ -99,7 +99,7 @@ fn serve(driver: DriverKind, body: impl FnOnce(SocketAddr, &dyn Fn())) {
         runtime.block_on(async move {
             let (_phase, phases) = watch::channel(Phase::Serving);
             let limits = Limits::default();
-            let plane = Plane::new(handle, check.clone(), "/ws", &limits, BOUNDS, phases);
+            let plane = Plane::new(handle, check.clone(), "/ws", &limits, BOUNDS, phases, None);
             let standby = Standby::new(listeners, check).unwrap();
             let mut looks = tokio::time::interval(INTERVAL);
             loop {
