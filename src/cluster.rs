@@ -152,12 +152,12 @@ pub enum ToRelay {
         /// What its sender is charged until it has been taken.
         charge: Charge,
     },
-    /// Somebody on this node wants what is published for this audience.
+    /// Somebody on this node wants what is published for this audience, or is about to.
     Wanted(Audience),
     /// Nobody on this node does any more.
     Unwanted(Audience),
-    /// A connection asks to become a member of a room with history, and for what was
-    /// published since a position. Answered by [`FromRelay::Recovered`].
+    /// A connection asks to become a member of a room with history, which is wanted, and
+    /// for what was published since a position. Answered by [`FromRelay::Recovered`].
     Recover {
         /// Who asks.
         conn: ConnId,

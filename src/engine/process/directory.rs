@@ -75,16 +75,15 @@ impl Directory {
     ) -> Option<Arc<SharedRoom>> {
         debug_assert!(max > 0);
         let mut stripe = self.stripe(space, name);
-        let shared = stripe.find_or_make(space, name, || self.traits_of(space, name));
+        let shared = self.find_or_make(&mut stripe, space, name);
         // The first member of all comes, and the last goes, under this lock.
         let is_first = shared.members() == 0;
         if !shared.add_member(max) {
             return None;
         }
         stripe.enter(&shared, shard);
-        if is_first {
-            self.tell_relay(&shared, true);
-            self.rooms.fetch_add(usize::from(space == Space::Room), Ordering::Relaxed);
+        if is_first && space == Space::Room {
+            self.rooms.fetch_add(1, Ordering::Relaxed);
         }
         Some(shared)
     }
@@ -95,12 +94,12 @@ impl Directory {
     pub(crate) fn exit(&self, shared: &SharedRoom, shard: u8) {
         let mut stripe = self.stripe(shared.space, &shared.name);
         shared.remove_member();
-        if shared.members() == 0 {
-            shared.set_linked(false);
-            self.tell_relay(shared, false);
-            self.rooms.fetch_sub(usize::from(shared.space == Space::Room), Ordering::Relaxed);
+        if shared.members() == 0 && shared.space == Space::Room {
+            self.rooms.fetch_sub(1, Ordering::Relaxed);
         }
-        stripe.exit(shared, shard);
+        if stripe.exit(shared, shard) {
+            self.tell_relay(shared, false);
+        }
     }
 
     /// A join is on its way to `shard`: makes the room if need be and marks the
@@ -108,14 +107,20 @@ impl Directory {
     /// value is dropped.
     pub(crate) fn announce(self: &Arc<Self>, space: Space, name: &str, shard: u8) -> AnnouncedJoin {
         let mut stripe = self.stripe(space, name);
-        let shared = stripe.find_or_make(space, name, || self.traits_of(space, name));
+        let shared = self.find_or_make(&mut stripe, space, name);
         stripe.announce(&shared, shard);
         drop(stripe);
         AnnouncedJoin { directory: Arc::clone(self), shared, shard }
     }
 
-    /// Tells the relay, in the order in which members come and go, that a room or user
-    /// has its first member here or has lost its last.
+    /// The room of that name; the relay is told of one that is new.
+    fn find_or_make(&self, stripe: &mut Stripe, space: Space, name: &str) -> Arc<SharedRoom> {
+        let traits = || self.traits_of(space, name);
+        stripe.find_or_make(space, name, traits, |made| self.tell_relay(made, true))
+    }
+
+    /// Tells the relay, in the order in which they come and go, of a room or user that has
+    /// its first member here, or a join on its way, or has none any more.
     fn tell_relay(&self, shared: &SharedRoom, is_wanted: bool) {
         let Some(relay) = &self.relay else { return };
         let audience = Target::named(shared.space, &shared.name).to_audience();
@@ -178,7 +183,10 @@ impl AnnouncedJoin {
 impl Drop for AnnouncedJoin {
     fn drop(&mut self) {
         let Self { directory, shared, shard } = self;
-        directory.stripe(shared.space, &shared.name).conclude(shared, *shard);
+        let mut stripe = directory.stripe(shared.space, &shared.name);
+        if stripe.conclude(shared, *shard) {
+            directory.tell_relay(shared, false);
+        }
     }
 }
 

@@ -54,12 +54,13 @@ impl Stripe {
         self.names.get(&Key(space, name)).map(Arc::clone)
     }
 
-    /// The room of that name, made if need be.
+    /// The room of that name, made if need be; `made` is told of one that is new.
     pub(super) fn find_or_make(
         &mut self,
         space: Space,
         name: &str,
         traits: impl FnOnce() -> RoomTraits,
+        made: impl FnOnce(&SharedRoom),
     ) -> Arc<SharedRoom> {
         if let Some(shared) = self.find(space, name) {
             return shared;
@@ -67,6 +68,7 @@ impl Stripe {
         let name: Arc<str> = name.into();
         let shared = Arc::new(SharedRoom::new(space, Arc::clone(&name), traits()));
         self.names.insert((space, name), Arc::clone(&shared));
+        made(&shared);
         shared
     }
 
@@ -88,9 +90,13 @@ impl Stripe {
     }
 
     /// `shard` has lost its last member: its bit goes, unless joins are on their way.
-    pub(super) fn exit(&mut self, shared: &SharedRoom, shard: u8) {
+    /// Returns whether the name is forgotten.
+    pub(super) fn exit(&mut self, shared: &SharedRoom, shard: u8) -> bool {
         match self.pending(shared, shard) {
-            Some(pending) => pending.has_members = false,
+            Some(pending) => {
+                pending.has_members = false;
+                false
+            }
             None => self.clear(shared, shard),
         }
     }
@@ -104,21 +110,19 @@ impl Stripe {
     }
 
     /// One announced join less: with the last one the shard's bit goes, unless it has
-    /// members by now.
-    pub(super) fn conclude(&mut self, shared: &SharedRoom, shard: u8) {
-        let Some(pending) = self.pending(shared, shard) else { return };
+    /// members by now. Returns whether the name is forgotten.
+    pub(super) fn conclude(&mut self, shared: &SharedRoom, shard: u8) -> bool {
+        let Some(pending) = self.pending(shared, shard) else { return false };
         pending.count -= 1;
         if pending.count > 0 {
-            return;
+            return false;
         }
         let has_members = pending.has_members;
         self.pending.remove(&PendingKey(shard, shared.space, &shared.name));
         if self.pending.is_empty() {
             self.pending.shrink_to_fit();
         }
-        if !has_members {
-            self.clear(shared, shard);
-        }
+        !has_members && self.clear(shared, shard)
     }
 
     fn pending(&mut self, shared: &SharedRoom, shard: u8) -> Option<&mut PendingJoins> {
@@ -129,13 +133,16 @@ impl Stripe {
         self.pending.get_mut(&PendingKey(shard, shared.space, &shared.name))
     }
 
-    /// Clears a shard's bit, and forgets the name with the last one.
-    fn clear(&mut self, shared: &SharedRoom, shard: u8) {
-        if shared.unmark(shard) {
+    /// Clears a shard's bit, and forgets the name with the last one. Returns whether that
+    /// is so.
+    fn clear(&mut self, shared: &SharedRoom, shard: u8) -> bool {
+        let is_last = shared.unmark(shard);
+        if is_last {
             self.names.remove(&Key(shared.space, &shared.name));
             if self.names.is_empty() {
                 self.names.shrink_to_fit();
             }
         }
+        is_last
     }
 }

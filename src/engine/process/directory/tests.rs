@@ -1,5 +1,7 @@
 //! The directory as shards use it that join and leave, one after the other.
 
+use std::{future::Future, pin::Pin, sync::Mutex};
+
 use super::*;
 
 #[test]
@@ -72,4 +74,61 @@ fn a_join_that_was_announced_beside_members_leaves_their_mark_alone() {
     assert_eq!(room.shards(), 0b10);
     directory.exit(&room, 1);
     assert!(directory.is_empty());
+}
+
+/// A relay that notes what it is told.
+#[derive(Default)]
+struct Noted(Mutex<Vec<String>>);
+
+impl RelayPort for Noted {
+    fn put(&self, what: ToRelay) {
+        self.0.lock().unwrap().push(format!("{what:?}"));
+    }
+
+    fn ring(&self) {}
+
+    fn reserve(&self, _bytes: u32) -> bool {
+        true
+    }
+
+    fn unreserve(&self, _bytes: u32) {}
+
+    fn wait_for_credit(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        None
+    }
+
+    fn traits_of(&self, room: &str) -> RoomTraits {
+        RoomTraits { history: room.starts_with('h'), presence: false }
+    }
+}
+
+#[test]
+fn the_relay_is_told_of_a_room_from_its_first_member_or_announcement_to_its_last() {
+    let relay = Arc::new(Noted::default());
+    let directory = Arc::new(Directory::new(Some(Arc::clone(&relay) as Arc<dyn RelayPort>)));
+    let told = || std::mem::take(&mut *relay.0.lock().unwrap());
+    let (wanted, unwanted) = ("Wanted(Room(\"hall\"))", "Unwanted(Room(\"hall\"))");
+
+    let shared = directory.enter(Space::Room, "hall", 0, 10).unwrap();
+    directory.enter(Space::Room, "hall", 1, 10).unwrap();
+    assert_eq!(told(), [wanted]);
+    assert!(shared.traits.history);
+    directory.exit(&shared, 0);
+    let announced = directory.announce(Space::Room, "hall", 1);
+    directory.exit(&shared, 1);
+    assert!(told().is_empty(), "a join is on its way");
+    drop(announced);
+    assert_eq!(told(), [unwanted]);
+
+    drop(directory.announce(Space::Room, "hall", 1));
+    assert_eq!(told(), [wanted, unwanted]);
+    let announced = directory.announce(Space::Room, "hall", 1);
+    let shared = directory.enter(Space::Room, "hall", 1, 10).unwrap();
+    drop(announced);
+    assert_eq!(told(), [wanted]);
+    directory.exit(&shared, 1);
+    assert_eq!(told(), [unwanted]);
+    let user = directory.enter(Space::User, "hall", 0, 10).unwrap();
+    directory.exit(&user, 0);
+    assert_eq!(told(), ["Wanted(User(\"hall\"))", "Unwanted(User(\"hall\"))"]);
 }
