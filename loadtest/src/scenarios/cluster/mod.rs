@@ -7,6 +7,7 @@
 //! ```
 
 pub(crate) mod bare;
+mod bystanders;
 mod crowd;
 mod load;
 mod local;

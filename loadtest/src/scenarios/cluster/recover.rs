@@ -2,20 +2,17 @@
 //! from its last offset. How long that takes, whether each has exactly what was
 //! published, and what the other clients of that node notice.
 
+use super::bystanders::{self, Bystanders, Found};
 use super::nodes::Nodes;
 use super::options::Options;
 use super::relayed::describe;
-use super::returning::Returning;
+use super::returning::{Phase, Returning};
 use crate::affinity;
 use crate::client::Swarm;
-use crate::client::pubsub;
 use crate::clock::{nanoseconds, now_ns};
-use crate::limits::{LOST_AFTER, PUBLISHES_PER_TURN, STALL};
+use crate::measure::Latency;
 use crate::outcome::{Outcome, Unit};
-use crate::scenarios::schedule::Schedule;
-use crate::scenarios::watch::linger;
-use crate::stamp::Stamp;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use std::time::Duration;
 
 /// How long the load goes on after all are back.
@@ -24,18 +21,12 @@ const AFTER: Duration = Duration::from_secs(3);
 /// The longest recovery that is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a turn may take until it is looked whether it was the last.
+const TURN: Duration = Duration::from_millis(10);
+
 /// The node that survives, and the one that is killed.
 const SURVIVOR: usize = 0;
 const VICTIM: usize = 1;
-
-struct Run<'a> {
-    options: &'a Options,
-    clients: Returning,
-    swarm: Swarm,
-    schedule: Schedule,
-    written: Vec<u32>,
-    frame: Vec<u8>,
-}
 
 pub(super) fn run(options: &Options, redis: &str, others: usize) -> Result<Outcome> {
     ensure!(options.nodes() == 2, "--recover is about two nodes");
@@ -45,39 +36,32 @@ pub(super) fn run(options: &Options, redis: &str, others: usize) -> Result<Outco
     ensure!(stay + others <= fit, "{} clients do not fit: {fit} do", stay + others);
     let mut nodes = Nodes::start(options, redis)?;
     let targets = nodes.targets();
-    let whole = options.duration() + PATIENCE + AFTER;
-    let mut run = Run {
-        options,
-        clients: Returning::new(rooms, stay, others),
-        swarm: Swarm::new(&targets[SURVIVOR])?,
-        schedule: Schedule::new(now_ns(), options.rate(), rooms, 1, whole)?,
-        written: vec![0; rooms],
-        frame: Vec::new(),
-    };
-    run.open(0..stay)?;
-    run.swarm.aim(&targets[VICTIM]);
-    run.open(stay..stay + others)?;
-    run.schedule.begin_at(now_ns());
-    run.play(options.duration(), |_| false)?;
+    let longest = options.duration() + PATIENCE + AFTER;
+    let ready = Bystanders::open(options, &targets[SURVIVOR], stay, longest)?;
+    let mut clients = Returning::new(rooms, 0, others);
+    let mut swarm = Swarm::new(&targets[VICTIM])?;
+    bystanders::open(&mut clients, &mut swarm, 0..others)?;
+    let bystanders = ready.begin();
+    play(&mut clients, &mut swarm, options.duration(), |_| false)?;
 
+    swarm.aim(&targets[SURVIVOR]);
     let killed_ns = now_ns();
-    run.swarm.aim(&targets[SURVIVOR]);
-    run.clients.killed(killed_ns);
+    clients.killed(killed_ns);
+    bystanders.enter(Phase::During);
     nodes.kill(VICTIM)?;
-    // Until the first of them has noticed, all are here.
-    run.play(PATIENCE, |clients| !clients.all_here())?;
-    run.play(PATIENCE, Returning::all_here)?;
-    run.play(AFTER, |_| false)?;
-    let back = run.clients.all_here();
-    run.settle()?;
+    play(&mut clients, &mut swarm, PATIENCE, Returning::all_back)?;
+    bystanders.enter(Phase::After);
+    play(&mut clients, &mut swarm, AFTER, |_| false)?;
+    let here = clients.here();
+    let stayed = bystanders.end()?;
+    bystanders::settle(&mut clients, &mut swarm, &stayed.written)?;
 
-    let mut outcome = outcome(&run, killed_ns, others);
+    let mut outcome = outcome(&clients, &stayed, killed_ns, others);
     describe(&mut outcome, options, &nodes);
     outcome.setting("recovering", others);
     outcome.setting("bystanders", stay);
-    if !back {
-        let here = run.clients.here();
-        outcome.violation(format!("{here} of {} clients are connected", stay + others));
+    if here < others {
+        outcome.violation(format!("{here} of {others} clients are connected"));
     }
     for ended in nodes.ended().into_iter().filter(|text| !text.contains("node 1 ")) {
         outcome.violation(ended);
@@ -85,111 +69,55 @@ pub(super) fn run(options: &Options, redis: &str, others: usize) -> Result<Outco
     Ok(outcome)
 }
 
-impl Run<'_> {
-    /// Connects and subscribes `links`.
-    fn open(&mut self, links: std::ops::Range<usize>) -> Result<()> {
-        let all = links.end;
-        self.clients.want(links);
-        let mut here = self.clients.here();
-        let mut moved_ns = now_ns();
-        while self.clients.here() < all {
-            self.clients.dial(&mut self.swarm);
-            self.swarm.turn(moved_ns + nanoseconds(STALL), &mut self.clients)?;
-            if self.clients.here() > here {
-                here = self.clients.here();
-                moved_ns = now_ns();
-            }
-            let Returning { losses, strange, .. } = &self.clients;
-            ensure!(losses.count() == 0, "not every connection opened: {losses}");
-            if now_ns() - moved_ns >= nanoseconds(STALL) {
-                bail!("{here} of {all} clients are subscribed, and no more: {strange:?}");
-            }
-        }
-        Ok(())
+/// Lets clients come back for `duration`, or until `is_enough`.
+fn play(
+    clients: &mut Returning,
+    swarm: &mut Swarm,
+    duration: Duration,
+    is_enough: impl Fn(&Returning) -> bool,
+) -> Result<()> {
+    let end_ns = now_ns() + nanoseconds(duration);
+    while now_ns() < end_ns && !is_enough(clients) {
+        clients.dial(swarm);
+        swarm.turn(end_ns.min(now_ns() + nanoseconds(TURN)), clients)?;
     }
-
-    /// Publishes what is due for `duration`, or until `is_enough`.
-    fn play(&mut self, duration: Duration, is_enough: impl Fn(&Returning) -> bool) -> Result<()> {
-        let end_ns = now_ns() + nanoseconds(duration);
-        while now_ns() < end_ns && !is_enough(&self.clients) {
-            self.publish_due();
-            self.clients.dial(&mut self.swarm);
-            let next_ns = self.schedule.next_due_ns().unwrap_or(end_ns);
-            self.swarm.turn(next_ns.min(end_ns), &mut self.clients)?;
-        }
-        Ok(())
-    }
-
-    fn publish_due(&mut self) {
-        for _ in 0..PUBLISHES_PER_TURN {
-            let Some(due) = self.schedule.take_due(now_ns()) else {
-                return;
-            };
-            let stamp = Stamp { publisher: 0, sequence: due.sequence, due_ns: due.due_ns };
-            self.frame.clear();
-            pubsub::append_publish(due.room, stamp, self.options.size, &mut self.frame);
-            self.written[due.room] = due.sequence + 1;
-            // The first clients stay, one for each room.
-            self.swarm.send(due.room, &self.frame, &mut self.clients);
-        }
-    }
-
-    /// Waits until everybody has all, or nothing more comes.
-    fn settle(&mut self) -> Result<()> {
-        let mut seen = 0;
-        let mut since_ns = now_ns();
-        let members = |clients: &Returning| clients.ledger.delivered;
-        let all: u64 = self.written.iter().map(|count| u64::from(*count)).sum();
-        let wanted = all * (self.clients.count() / self.options.rooms()) as u64;
-        while members(&self.clients) < wanted && now_ns() - since_ns < nanoseconds(LOST_AFTER) {
-            self.swarm.turn(since_ns + nanoseconds(LOST_AFTER), &mut self.clients)?;
-            if members(&self.clients) > seen {
-                seen = members(&self.clients);
-                since_ns = now_ns();
-            }
-        }
-        linger(&mut self.swarm, &mut self.clients)
-    }
+    Ok(())
 }
 
-fn outcome(run: &Run<'_>, killed_ns: u64, others: usize) -> Outcome {
-    let clients = &run.clients;
+fn outcome(clients: &Returning, stayed: &Found, killed_ns: u64, others: usize) -> Outcome {
     let mut outcome = Outcome::new("cluster recover");
     let recovered = clients.recovery.histogram().len();
-    let exact = clients.exact(&run.written);
+    let exact = clients.exact(&stayed.written);
     let all_ns = clients.recovered_ns.saturating_sub(killed_ns) as f64;
-    outcome.figure("recovered", "clients back on the other node", recovered as f64, Unit::Count);
-    outcome.figure("exact", "clients with exactly what was published", exact as f64, Unit::Count);
+    let mut count = |key: &str, label: &str, value: u64| {
+        outcome.figure(key, label, value as f64, Unit::Count);
+    };
+    count("recovered", "clients back on the other node", recovered);
+    count("exact", "clients with exactly what was published", exact as u64);
+    count("retries", "attempts to connect that failed", clients.retries);
     outcome.figure("all_ns", "kill until the last had all", all_ns, Unit::Nanoseconds);
-    outcome.figure(
-        "retries",
-        "attempts to connect that failed",
-        clients.retries as f64,
-        Unit::Count,
-    );
-    let p99 =
-        |latency: &crate::measure::Latency| latency.histogram().value_at_quantile(0.99) as f64;
-    let ratio = p99(&clients.during) / p99(&clients.before).max(1.0);
-    outcome.figure(
-        "bystander_p99_ratio",
-        "other clients, p99, meanwhile over before",
-        ratio,
-        Unit::Ratio,
-    );
+    let [before, during, after] = &stayed.clients.latencies;
+    let p99 = |latency: &Latency| latency.histogram().value_at_quantile(0.99) as f64;
+    let ratio = p99(during) / p99(before).max(1.0);
+    let label = "other clients, p99, meanwhile over before";
+    outcome.figure("bystander_p99_ratio", label, ratio, Unit::Ratio);
     outcome.latency("recovery", "kill until a client had all", &clients.recovery);
-    outcome.latency("before", "other clients, before", &clients.before);
-    outcome.latency("during", "other clients, meanwhile", &clients.during);
-    outcome.latency("after", "other clients, afterwards", &clients.after);
-    let missing = (others - exact.min(others)) as u64;
-    outcome.forbid(missing, "clients that have not exactly what was published");
+    outcome.latency("before", "other clients, before", before);
+    outcome.latency("during", "other clients, meanwhile", during);
+    outcome.latency("after", "other clients, afterwards", after);
+    outcome.forbid((others - exact) as u64, "clients that have not exactly what was published");
     outcome.forbid(clients.not_recovered, "clients told that they cannot recover");
-    outcome.forbid(clients.jumps, "offsets that were not the next");
-    outcome.forbid(clients.ledger.skipped, "messages out of order or lost");
-    outcome.forbid(clients.ledger.repeated, "messages twice or late");
-    outcome.forbid(clients.strange_count, "answers that were not expected");
-    for what in &clients.strange {
-        outcome.violation(what.clone());
+    let staying = stayed.clients.count_missing(&stayed.written);
+    outcome.forbid(staying, "other clients that have not exactly what was published");
+    for all in [clients, &stayed.clients] {
+        outcome.forbid(all.jumps, "offsets that were not the next");
+        outcome.forbid(all.ledger.skipped, "messages out of order or lost");
+        outcome.forbid(all.ledger.repeated, "messages twice or late");
+        outcome.forbid(all.strange_count, "answers that were not expected");
+        for what in &all.strange {
+            outcome.violation(what.clone());
+        }
+        outcome.forbid_losses(&all.losses);
     }
-    outcome.forbid_losses(&clients.losses);
     outcome
 }

@@ -24,7 +24,7 @@ pub(super) fn run(options: &Options, redis: &mut Redis, outage: Duration) -> Res
     outcome.setting("away s", outage.as_secs());
     readiness(&mut outcome, &found);
     losses(&mut outcome, options, &found, &before, &after);
-    latencies(&mut outcome, &found);
+    latencies(&mut outcome, options, &found);
     for ended in nodes.ended() {
         outcome.violation(ended);
     }
@@ -100,15 +100,23 @@ fn losses(
 }
 
 /// Before the outage and during it, and both over time.
-fn latencies(outcome: &mut Outcome, found: &Outage) {
+fn latencies(outcome: &mut Outcome, options: &Options, found: &Outage) {
     let Some(timeline) = &found.crowd.timeline else {
         return;
     };
     let (from, to) = found.away;
     let (before, during) = (timeline.near_within(0, from), timeline.near_within(from, to));
-    let p99 = |latency: &Latency| latency.histogram().value_at_quantile(0.99) as f64;
-    let ratio = p99(&during) / p99(&before).max(1.0);
-    outcome.figure("near_p99_ratio", "publisher's node, p99, away over before", ratio, Unit::Ratio);
+    // Rooms with history wait for Redis on every node.
+    if !options.history {
+        let p99 = |latency: &Latency| latency.histogram().value_at_quantile(0.99) as f64;
+        let ratio = p99(&during) / p99(&before).max(1.0);
+        outcome.figure(
+            "near_p99_ratio",
+            "publisher's node, p99, away over before",
+            ratio,
+            Unit::Ratio,
+        );
+    }
     outcome.latency("near_before", "publisher's node, before", &before);
     outcome.latency("near_away", "publisher's node, Redis away", &during);
     outcome.latency("far", "other nodes, all the time", &found.crowd.far);

@@ -11,6 +11,17 @@ use std::collections::VecDeque;
 /// Answers that were not expected, of which so many are kept.
 const STRANGE: usize = 3;
 
+/// When something arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Before the kill.
+    Before,
+    /// Until all are back.
+    During,
+    /// From then on.
+    After,
+}
+
 /// How far a client has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -49,10 +60,9 @@ pub(super) struct Returning {
     /// When the last had.
     pub(super) recovered_ns: u64,
     pub(super) not_recovered: u64,
-    /// To those who stay: before the kill, until all are back, and afterwards.
-    pub(super) before: Latency,
-    pub(super) during: Latency,
-    pub(super) after: Latency,
+    /// To those who stay, by phase.
+    pub(super) phase: Phase,
+    pub(super) latencies: [Latency; 3],
     /// Attempts that failed after the kill, and connections lost that should not be.
     pub(super) retries: u64,
     pub(super) losses: Losses,
@@ -81,9 +91,8 @@ impl Returning {
             recovery: Latency::new(),
             recovered_ns: 0,
             not_recovered: 0,
-            before: Latency::new(),
-            during: Latency::new(),
-            after: Latency::new(),
+            phase: Phase::Before,
+            latencies: [Latency::new(), Latency::new(), Latency::new()],
             retries: 0,
             losses: Losses::default(),
             strange: Vec::new(),
@@ -91,9 +100,9 @@ impl Returning {
         }
     }
 
-    /// All clients.
-    pub(super) fn count(&self) -> usize {
-        self.states.len()
+    /// Deliveries in all, if all of `written`, for each room, comes to every client.
+    pub(super) fn wanted(&self, written: &[u32]) -> u64 {
+        (0..self.states.len()).map(|link| u64::from(written[link % self.rooms])).sum()
     }
 
     /// Clients that are connected and have all.
@@ -101,9 +110,10 @@ impl Returning {
         self.here
     }
 
-    /// Whether all are.
-    pub(super) fn all_here(&self) -> bool {
-        self.here == self.states.len()
+    /// Whether all have lost their node, and are back: those who lose it first are back
+    /// before the last has noticed.
+    pub(super) fn all_back(&self) -> bool {
+        self.here == self.states.len() && self.recovery.histogram().len() >= self.here as u64
     }
 
     /// These are to be connected next.
@@ -135,7 +145,12 @@ impl Returning {
     /// Clients that have every publication, `written` for each room, in order and once.
     pub(super) fn exact(&self, written: &[u32]) -> usize {
         let has_all = |link: &usize| self.ledger.passed(*link, 0) == written[link % self.rooms];
-        (self.stay..self.states.len()).filter(has_all).count()
+        (0..self.states.len()).filter(has_all).count()
+    }
+
+    /// Clients that lack something.
+    pub(super) fn count_missing(&self, written: &[u32]) -> u64 {
+        (self.states.len() - self.exact(written)) as u64
     }
 
     fn strange(&mut self, what: String) {
@@ -203,12 +218,7 @@ impl Returning {
         self.ledger.enter(link, usize::from(stamp.publisher), stamp.sequence);
         if link < self.stay {
             let age_ns = stamp.age_ns(message.arrived_ns);
-            let latency = match (self.killed_ns, self.all_here()) {
-                (0, _) => &mut self.before,
-                (_, false) => &mut self.during,
-                (_, true) => &mut self.after,
-            };
-            latency.record(age_ns);
+            self.latencies[self.phase as usize].record(age_ns);
         }
         self.settle_if_complete(link, message.arrived_ns);
     }
@@ -280,7 +290,7 @@ mod tests {
             say(&mut clients, link, &subscribed(0, ""), 1);
             say(&mut clients, link, &publication(0, 1), 2);
         }
-        assert!(clients.all_here());
+        assert_eq!(clients.here(), 2);
         clients.killed(10);
         clients.on_loss(1, Loss::Ended);
         assert_eq!((clients.here(), clients.queue.len()), (1, 1));
@@ -291,10 +301,12 @@ mod tests {
         assert_eq!(say(&mut clients, 1, connected, 11), request);
         say(&mut clients, 1, &subscribed(3, r#","recovered":true"#), 12);
         say(&mut clients, 1, &publication(1, 2), 13);
-        assert!(!clients.all_here());
+        assert_eq!(clients.here(), 1);
         say(&mut clients, 1, &publication(2, 3), 15);
-        assert!(clients.all_here());
-        assert_eq!((clients.recovered_ns, clients.exact(&[3])), (15, 1));
+        assert_eq!(clients.here(), 2);
+        assert_eq!(clients.recovered_ns, 15);
+        say(&mut clients, 0, &publication(1, 2), 16);
+        assert_eq!(clients.exact(&[3]), 1);
         assert_eq!((clients.jumps, clients.strange_count, clients.not_recovered), (0, 0, 0));
     }
 
@@ -310,5 +322,6 @@ mod tests {
         say(&mut clients, 0, &publication(3, 4), 4);
         assert_eq!((clients.jumps, clients.not_recovered), (1, 1));
         assert_eq!(clients.exact(&[5]), 0);
+        assert!(clients.all_back());
     }
 }
