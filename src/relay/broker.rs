@@ -48,7 +48,9 @@ pub enum Operation {
         token: u64,
     },
     /// Append to the room's history and publish there, in one step: subscribers receive
-    /// it with its position. Answered by [`Arrival::Published`].
+    /// it with its position. Answered by [`Arrival::Published`]. If it is not done, and
+    /// answered by [`BrokerError::Away`], nothing that the node appends to the room before
+    /// it has that answer is done either, so that a repeat is in order.
     Append {
         /// The room.
         room: Arc<str>,

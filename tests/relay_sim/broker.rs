@@ -43,6 +43,8 @@ pub(crate) struct Wire {
     subscribed: BTreeSet<Channel>,
     /// Subscriptions that deliver nothing until they are made again.
     half_open: BTreeSet<Channel>,
+    /// Rooms in which an append was not done, until the node has heard that.
+    failing: BTreeMap<Arc<str>, u64>,
     /// Until then nothing that the node publishes reaches anybody.
     pub(crate) mute_until: u64,
 }
@@ -55,7 +57,7 @@ pub(crate) struct SimBroker {
     pub(crate) partitions: u16,
     /// What was stored where.
     pub(crate) truth: BTreeMap<(Arc<str>, u64, u64), Bytes>,
-    /// The place of the first that was stored in each epoch, in the order of epochs.
+    /// How often everything that was kept was lost.
     pub(crate) losses: u32,
 }
 
@@ -87,6 +89,30 @@ fn push<T>(lane: &mut VecDeque<(u64, T)>, due: u64, what: T) {
     lane.push_back((due, what));
 }
 
+impl Wire {
+    /// The node has this answer: what it appends from now on is done again, but nothing
+    /// that is on its way.
+    fn heard(&mut self, token: u64) {
+        let on_their_way = |room: &Arc<str>| {
+            let operations = self.to_broker.iter().flatten();
+            let tokens = operations.filter_map(|(_, operation)| match operation {
+                Operation::Append { room: found, token, .. } if found == room => Some(*token),
+                _ => None,
+            });
+            tokens.max()
+        };
+        let next: BTreeMap<Arc<str>, u64> = self
+            .failing
+            .iter()
+            .filter_map(|(room, last)| {
+                let last = if *last == token { on_their_way(room)? } else { *last };
+                Some((room.clone(), last))
+            })
+            .collect();
+        self.failing = next;
+    }
+}
+
 impl SimBroker {
     pub(crate) fn new(seed: u64, partitions: u16) -> Self {
         Self {
@@ -108,6 +134,7 @@ impl SimBroker {
             to_node: (0..=LANES).map(|_| VecDeque::new()).collect(),
             subscribed: BTreeSet::new(),
             half_open: BTreeSet::new(),
+            failing: BTreeMap::new(),
             mute_until: 0,
         };
         self.wires.insert(node, wire);
@@ -158,6 +185,7 @@ impl SimBroker {
         wire.to_node[LANES].push_back((now, Arrival::Down("cut".to_owned())));
         wire.subscribed.clear();
         wire.half_open.clear();
+        wire.failing.clear();
         wire.is_up = false;
         wire.up_at = now + for_ms;
     }
@@ -246,7 +274,10 @@ impl SimBroker {
             }
             Operation::Append { room, message, limits, once, token } => {
                 let is_unknown = self.chance(self.weather.unknown);
-                if is_unknown && self.rng.chance(50) {
+                let is_not_done = is_unknown && self.rng.chance(50);
+                let Some(wire) = self.wires.get_mut(&node) else { return };
+                if is_not_done || wire.failing.contains_key(&room) {
+                    wire.failing.insert(room, token);
                     let result = Err(BrokerError::Away);
                     return self.answer(node, Arrival::Published { token, result }, now);
                 }
@@ -343,6 +374,9 @@ impl SimBroker {
         // The end of a connection, and its beginning, are before all that is on it.
         for index in [LANES].into_iter().chain((0..LANES).map(|index| (start + index) % LANES)) {
             while let Some((_, arrival)) = wire.to_node[index].pop_front_if(|it| it.0 <= now) {
+                if let Arrival::Published { token, .. } = &arrival {
+                    wire.heard(*token);
+                }
                 taken.push(arrival);
             }
         }

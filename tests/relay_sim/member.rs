@@ -62,6 +62,8 @@ pub(crate) struct Member {
     pub(crate) published: Vec<(u64, Arc<Publication>)>,
     /// Rooms that are wanted, since when.
     pub(crate) wanted: BTreeMap<String, u64>,
+    /// Rooms that became wanted, or did not stay so, and how long the log was then.
+    pub(crate) wants: Vec<(usize, String, bool)>,
     /// Clients that are present.
     pub(crate) present: BTreeSet<u32>,
     /// The room and key of each event that has a key.
@@ -85,6 +87,7 @@ impl Member {
             log: Vec::new(),
             published: Vec::new(),
             wanted: BTreeMap::new(),
+            wants: Vec::new(),
             present: BTreeSet::new(),
             keys: BTreeMap::new(),
             charged: 0,
@@ -97,6 +100,10 @@ impl Member {
 
     pub(crate) fn set_full(&self, is_full: bool) {
         self.shards.is_full.store(is_full, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.shards.is_full.load(Ordering::Relaxed)
     }
 
     pub(crate) fn credits(&self) -> u64 {
