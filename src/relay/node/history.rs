@@ -7,8 +7,6 @@
 
 mod cache;
 mod recovery;
-#[cfg(test)]
-mod tests;
 
 use std::{collections::BTreeMap, sync::Arc};
 

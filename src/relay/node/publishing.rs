@@ -8,8 +8,6 @@
 
 mod appends;
 mod once;
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::{BTreeSet, VecDeque},
