@@ -1,12 +1,14 @@
 //! The relay by Redis, with servers that the tests start themselves.
 
 mod bad;
+mod cluster;
 mod faults;
 mod load;
 mod node;
 mod nodes;
 mod peer;
 mod proxy;
+mod sentinel;
 mod server;
 mod single;
 mod tls;

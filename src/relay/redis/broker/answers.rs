@@ -26,9 +26,19 @@ impl RedisBroker {
             partition.in_flight -= 1;
             match answers.next() {
                 Some(answer) => self.on_answer(pending, answer, now),
-                None => self.drop_pending(&pending),
+                None => {
+                    // What is behind it must not overtake it when the node repeats it.
+                    self.drop_held(pending.partition);
+                    self.drop_pending(&pending);
+                }
             }
         }
+    }
+
+    /// Gives up all that waits for a partition.
+    pub(super) fn drop_held(&mut self, partition: u16) {
+        let held = std::mem::take(&mut self.partitions[usize::from(partition)].held);
+        held.values().for_each(|pending| self.drop_pending(pending));
     }
 
     /// It was not done, as far as is known.
@@ -40,6 +50,10 @@ impl RedisBroker {
     fn on_answer(&mut self, pending: Pending, answer: Value, now: u64) {
         let arrival = match pending::meaning(&pending.operation, answer) {
             Meaning::Done(arrival) => {
+                let partition = &mut self.partitions[usize::from(pending.partition)];
+                if !partition.held.is_empty() {
+                    (partition.is_open, partition.again_at) = (true, now);
+                }
                 if pending::stores(&pending.operation) {
                     self.accepted("storage");
                 }

@@ -49,6 +49,8 @@ struct Partition {
     /// Not done, to be tried again in this order when nothing is in flight.
     held: BTreeMap<u64, Pending>,
     again_at: u64,
+    /// Whether the first that was tried again was done, and the rest may follow.
+    is_open: bool,
 }
 
 /// The broker. Give it operations ([`RedisBroker::submit`]), events
@@ -282,6 +284,7 @@ impl RedisBroker {
             pending.held_since = now;
         }
         let partition = &mut self.partitions[usize::from(pending.partition)];
+        partition.is_open = false;
         partition.again_at = partition.again_at.max(now + AGAIN_MS);
         partition.held.insert(pending.sequence, pending);
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{BACKOFF_MS, Batches, RedisBroker};
+use super::{AGAIN_MS, BACKOFF_MS, Batches, RedisBroker};
 use crate::relay::{
     broker::Arrival,
     redis::{
@@ -197,23 +197,29 @@ impl RedisBroker {
         self.send(batches, now);
     }
 
-    /// Tries again what was not done, once nothing of its partition is on its way.
+    /// Tries again what was not done, once nothing of its partition is on its way: the
+    /// first alone, and all others when it is done, so that none overtakes another.
     fn release(&mut self, now: u64) {
         let mut batches = Batches::default();
         for at in 0..self.partitions.len() {
             let partition = &mut self.partitions[at];
-            if partition.held.is_empty() || partition.again_at > now || partition.in_flight > 0 {
+            if partition.again_at > now || partition.in_flight > 0 {
                 continue;
             }
-            let held = std::mem::take(&mut partition.held);
-            let is_linked = self.link(at as u16).is_some();
-            for (_, pending) in held {
-                if pending.held_since + HELD_MS <= now {
-                    self.drop_pending(&pending);
-                } else if is_linked {
-                    self.push_command(pending, &mut batches);
-                } else {
-                    self.hold(pending, now);
+            let Some(first) = partition.held.values().next() else { continue };
+            if first.held_since + HELD_MS <= now {
+                self.drop_held(at as u16);
+                continue;
+            }
+            partition.again_at = now + AGAIN_MS;
+            let is_open = partition.is_open;
+            if self.link(at as u16).is_none() {
+                continue;
+            }
+            while let Some((_, pending)) = self.partitions[at].held.pop_first() {
+                self.push_command(pending, &mut batches);
+                if !is_open {
+                    break;
                 }
             }
         }
