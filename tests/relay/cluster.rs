@@ -108,10 +108,6 @@ impl Cluster {
     fn slot(&self, key: &str) -> u16 {
         self.servers[0].ask(&["CLUSTER", "KEYSLOT", key])
     }
-
-    fn owner(&self, slot: u16) -> usize {
-        usize::from(slot >= 5461) + usize::from(slot >= 10_923)
-    }
 }
 
 /// The partition of a channel, as its name in Redis says.
@@ -159,7 +155,7 @@ fn a_slot_that_moves_takes_its_rooms_along() {
     // Both rooms of the load move: every partition does.
     for number in 0..16 {
         let slot = cluster.slot(&format!("{{{number}}}"));
-        let from = cluster.owner(slot);
+        let from = usize::from(slot >= 5461) + usize::from(slot >= 10_923);
         cluster.migrate(slot, from, (from + 1) % 3);
     }
     peer.wait("word of the move", |arrival| {

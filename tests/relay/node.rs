@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt::Write as _,
     future::Future,
     pin::Pin,
     sync::{Arc, Condvar, Mutex},
@@ -237,7 +238,7 @@ impl Node {
                 }
                 FromRelay::Gap(name, count) if **name == *room => {
                     let run = run.take();
-                    story.push_str(&format!("{run:?} gap {count:?}, "));
+                    let _ = write!(story, "{run:?} gap {count:?}, ");
                     continue;
                 }
                 _ => continue,
@@ -246,7 +247,7 @@ impl Node {
                 Some((_, last)) if *last + 1 == number => *last = number,
                 run => {
                     let before = run.replace((number, number));
-                    story.push_str(&format!("{before:?}, "));
+                    let _ = write!(story, "{before:?}, ");
                 }
             }
         }

@@ -104,7 +104,9 @@ impl Loop<'_> {
         let has_ended = may_take && outgoing.take(&mut taken, BATCH);
         let now = now_ms();
         let is_busy = !taken.is_empty();
-        taken.into_iter().for_each(|what| self.node.on_outgoing(what, now));
+        for what in taken {
+            self.node.on_outgoing(what, now);
+        }
         if self.node.next_tick() <= now {
             self.node.on_tick(now);
         }
