@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt::Write as _,
     future::Future,
     pin::Pin,
     sync::{Arc, Condvar, Mutex},
@@ -127,10 +128,16 @@ impl Node {
     /// Nodes that are ready and know each other.
     #[track_caller]
     pub(crate) fn several(url: &str, count: u64) -> Vec<Self> {
-        let nodes: Vec<Self> = (1..=count).map(|node| Self::start(url, node)).collect();
+        Self::ready((1..=count).map(|node| Self::start(url, node)).collect())
+    }
+
+    /// Waits until these are ready and know each other.
+    #[track_caller]
+    pub(crate) fn ready(nodes: Vec<Self>) -> Vec<Self> {
+        let others = nodes.len() as u64 - 1;
         for node in &nodes {
             node.wait_ready();
-            until("all nodes are known", || (node.counter("nodes") == count - 1).then_some(()));
+            until("all nodes are known", || (node.counter("nodes") == others).then_some(()));
         }
         nodes
     }
@@ -216,6 +223,37 @@ impl Node {
         })
     }
 
+    /// What became of another node's publications in a room, in the order in which its
+    /// members were told: runs of numbers, and gaps.
+    pub(crate) fn story(&self, room: &str, prefix: &str) -> String {
+        let seen = self.record.seen.lock().unwrap();
+        let mut story = String::new();
+        let mut run: Option<(u64, u64)> = None;
+        for what in seen.iter() {
+            let number = match what {
+                FromRelay::Publish(publication) if publication.audience == self::room(room) => {
+                    let text = String::from_utf8_lossy(publication.data.bytes()).into_owned();
+                    let Some(number) = text.strip_prefix(prefix) else { continue };
+                    number.parse::<u64>().unwrap()
+                }
+                FromRelay::Gap(name, count) if **name == *room => {
+                    let run = run.take();
+                    let _ = write!(story, "{run:?} gap {count:?}, ");
+                    continue;
+                }
+                _ => continue,
+            };
+            match &mut run {
+                Some((_, last)) if *last + 1 == number => *last = number,
+                run => {
+                    let before = run.replace((number, number));
+                    let _ = write!(story, "{before:?}, ");
+                }
+            }
+        }
+        format!("{story}{run:?}")
+    }
+
     /// Changes of presence so far: key, and whether it came.
     pub(crate) fn presence_changes(&self) -> Vec<(String, bool)> {
         let seen = self.record.seen.lock().unwrap();
@@ -229,10 +267,6 @@ impl Node {
     pub(crate) fn counter(&self, name: &str) -> u64 {
         let all = self.status.counters.all();
         all.into_iter().find(|(known, _)| *known == name).expect("a counter").1
-    }
-
-    pub(crate) fn forget(&self) {
-        self.record.seen.lock().unwrap().clear();
     }
 }
 

@@ -69,7 +69,7 @@ fn a_network_that_fails_in_any_way_loses_only_what_is_counted() {
     let server = Server::start(&[]);
     let proxy = Proxy::start(server.port);
     let nodes = vec![Node::start(&server.url(), 1), Node::start(&proxy.url(), 2)];
-    let load = Load::on(nodes);
+    let load = Load::on(Node::ready(nodes));
     // Half-open: connections stand, and nothing passes.
     proxy.hold(true);
     load.nodes[1].wait_not_ready();

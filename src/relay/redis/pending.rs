@@ -86,7 +86,7 @@ pub(super) fn command(
     operation: &Operation,
     names: &Names,
     scripts: &Scripts,
-    epoch: u64,
+    epoch: impl FnOnce() -> u64,
 ) -> Option<redis::Cmd> {
     Some(match operation {
         Operation::Subscribe(_) | Operation::Unsubscribe(_) => return None,
@@ -95,10 +95,10 @@ pub(super) fn command(
         }
         Operation::Append { room, message, limits, once, .. } => {
             let once = once.as_ref().map(|(once, window)| (&**once, *window));
-            scripts.append(names, &Append { room, message, limits: *limits, once }, epoch)
+            scripts.append(names, &Append { room, message, limits: *limits, once }, epoch())
         }
         Operation::Read { room, after, count, limits, .. } => {
-            scripts.read(names, room, *after, *count, *limits, epoch)
+            scripts.read(names, room, *after, *count, *limits, epoch())
         }
         Operation::Enter { room, who, ttl_ms } => {
             scripts.presence(names, &PresenceCall::Enter(room, who, *ttl_ms))
