@@ -26,9 +26,11 @@ impl Stamp {
     pub(crate) fn append(self, size: usize, out: &mut Vec<u8>) {
         debug_assert!(self.sequence < 1 << SEQUENCE_BITS);
         let number = u32::from(self.publisher) << SEQUENCE_BITS | self.sequence;
-        let text = format!("{number:08x}{:012x}", self.due_ns & TIME_MASK);
+        let value = u128::from(number) << 48 | u128::from(self.due_ns & TIME_MASK);
         let end = out.len() + size.max(STAMP_BYTES);
-        out.extend_from_slice(text.as_bytes());
+        let digits = (0..STAMP_BYTES).rev().map(|digit| (value >> (4 * digit)) as usize & 15);
+        // Not by `format!`, which costs as much as a tenth of what is measured.
+        out.extend(digits.map(|digit| b"0123456789abcdef"[digit]));
         out.resize(end, b'.');
     }
 

@@ -167,6 +167,11 @@ impl Sheet {
         self.down = top + height;
         let mut across = MARGIN;
         for (at, name) in names.iter().enumerate() {
+            let needed = (name.chars().count() as f64 + 3.0) * CHARACTER;
+            if across > MARGIN && across + needed > MARGIN + WIDTH {
+                across = MARGIN;
+                self.down += LINE;
+            }
             let (from, down) = (across + 14.0, self.down + LINE);
             let colour = at % COLOURS;
             let _ = write!(
@@ -174,7 +179,7 @@ impl Sheet {
                 r#"<rect class="c{colour}" x="{across}" y="{}" width="10" height="10"/><text x="{from}" y="{down}">{name}</text>"#,
                 down - 10.0
             );
-            across = from + (name.chars().count() as f64 + 3.0) * CHARACTER;
+            across = from + needed;
         }
         self.down += if names.is_empty() { 0.0 } else { LINE };
     }

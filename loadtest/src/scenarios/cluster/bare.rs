@@ -26,6 +26,10 @@ const END: &[u8] = b"end";
 /// Publications that are written before their answers are read, as fast as possible.
 const PIPELINE: u64 = 256;
 
+/// The most likely reason for which a subscriber hears nothing more.
+const CUT_OFF: &str = "nothing more came from Redis, which may have cut off the bare \
+    subscriber: is its client-output-buffer-limit for pubsub above the load?";
+
 /// One sequence number has so many values.
 const SEQUENCES: u64 = 1 << 24;
 
@@ -34,7 +38,7 @@ const SEQUENCES: u64 = 1 << 24;
 #[command(name = "loadtest __redis")]
 struct Role {
     /// `publish` or `subscribe`
-    role: String,
+    side: String,
     url: String,
     channel: String,
     #[arg(long, default_value_t = 256)]
@@ -126,7 +130,7 @@ impl Drop for Process {
 pub(crate) fn serve(arguments: impl Iterator<Item = OsString>) -> Result<()> {
     let role = Role::parse_from([OsString::from(BARE_CLIENT)].into_iter().chain(arguments));
     let client = Client::open(role.url.as_str()).context("the URL of Redis")?;
-    let found = match role.role.as_str() {
+    let found = match role.side.as_str() {
         "publish" => publish(&client, &role)?,
         "subscribe" => subscribe(&client, &role)?,
         other => bail!("{other}: neither publish nor subscribe"),
@@ -144,11 +148,11 @@ fn publish(client: &Client, role: &Role) -> Result<Found> {
     connection.set_read_timeout(Some(STALL))?;
     let (begun_ns, begun_cpu_ns) = (now_ns(), own_cpu_ns());
     let end_ns = begun_ns + nanoseconds(Duration::from_secs(role.seconds));
-    let mut count = 0;
+    let mut count = 0u64;
     let mut payload = Vec::new();
     loop {
-        let due_ns =
-            if role.rate == 0 { now_ns() } else { begun_ns + count * 1_000_000_000 / role.rate };
+        let after_ns = (count * 1_000_000_000).checked_div(role.rate);
+        let due_ns = after_ns.map_or_else(now_ns, |after_ns| begun_ns + after_ns);
         if due_ns >= end_ns {
             break;
         }
@@ -179,7 +183,7 @@ fn subscribe(client: &Client, role: &Role) -> Result<Found> {
     let mut found = Found { count: 0, wall_ns: 0, cpu_ns: 0, latency: Latency::new() };
     let (mut first, mut last_ns) = (None, 0);
     loop {
-        let message = subscription.get_message().context("nothing more came from Redis")?;
+        let message = subscription.get_message().context(CUT_OFF)?;
         let arrived_ns = now_ns();
         let payload = message.get_payload_bytes();
         if payload == END {

@@ -18,6 +18,8 @@ const HOLES: usize = 100_000;
 const ACK: &[u8] = br#"{"type":"ack","#;
 const ERROR: &[u8] = br#"{"type":"error","#;
 const GAP: &[u8] = br#"{"type":"gap","#;
+/// Where presence is kept, members come and go beside the load.
+const PRESENCE: &[u8] = br#"{"type":"presence_"#;
 
 /// All clients of one load, and its account.
 pub(super) struct Crowd {
@@ -239,6 +241,9 @@ impl Traffic for Crowd {
         let payload = message.payload;
         if payload.starts_with(ACK) {
             return self.answer(link);
+        }
+        if payload.starts_with(PRESENCE) {
+            return;
         }
         if payload.starts_with(GAP) {
             if self.seating.is_first(link) {

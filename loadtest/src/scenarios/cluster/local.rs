@@ -3,13 +3,15 @@
 
 use super::nodes;
 use super::options::Options;
+use crate::affinity;
 use crate::cli::{CommandLine, Scenario, Settings};
 use crate::comparison::Spread;
-use crate::entrant::Entrant;
+use crate::entrant::{Entrant, Running};
 use crate::measure::Latency;
 use crate::outcome::{Outcome, Unit};
 use crate::run::run as run_scenario;
-use crate::{affinity, server_command::ServerCommand};
+use crate::server_command::ServerCommand;
+use crate::server_process::ServerProcess;
 use anyhow::{Context, Result};
 use clap::Parser;
 
@@ -72,8 +74,17 @@ pub(super) fn run(options: &Options, redis: &str) -> Result<Outcome> {
 
 impl Side {
     fn play(&mut self, settings: &Settings, whole: &mut Outcome) -> Result<()> {
-        let entrant = Entrant::Fresh(self.command.clone());
-        let found = run_scenario(settings, Scenario::Rooms, &entrant, &affinity::cores())?;
+        let cores = affinity::cores();
+        let server = ServerProcess::start(&self.command, &cores)?;
+        // Who subscribes before the relay is connected is told of a gap.
+        nodes::wait_until_ready(server.target(), None)?;
+        let running = Running {
+            name: self.command.name.clone(),
+            url: server.target().to_string(),
+            pid: server.pid(),
+        };
+        let entrant = Entrant::Running(running);
+        let found = run_scenario(settings, Scenario::Rooms, &entrant, &cores)?;
         for violation in &found.violations {
             whole.violation(format!("{}: {violation}", self.command.name));
         }
@@ -86,12 +97,13 @@ impl Side {
     }
 }
 
-/// The load as `rooms` knows it.
+/// The load as `rooms` knows it. No process has a core of its own: the relay's thread
+/// would have to share that of the shard.
 fn settings(options: &Options) -> Result<Settings> {
     let connections = options.rooms() * options.members();
     let line = format!(
         "loadtest rooms --connections {connections} --rooms {} --publishers {} --rate {} \
-         --size {} --duration {} --shards {}",
+         --size {} --duration {} --shards {} --pin off",
         options.rooms(),
         options.publishers,
         options.rate(),

@@ -29,7 +29,9 @@ use redis_process::Redis;
 /// Runs what `options` ask for, and prints it. What was found before a failure is in
 /// `outcomes`.
 pub(crate) fn run(options: &Options, outcomes: &mut Vec<Outcome>) -> Result<()> {
-    let mut redis = Redis::at(options.redis.as_deref())?;
+    // What is published is to be there after a restart only where it is to be kept.
+    let is_durable = options.history && options.outage().is_some();
+    let mut redis = Redis::at(options.redis.as_deref(), is_durable)?;
     let mut done = |outcome: Outcome| {
         print!("{outcome}");
         outcomes.push(outcome);

@@ -61,29 +61,11 @@ impl Nodes {
         for _ in 0..options.nodes() {
             nodes.servers.push(ServerProcess::start(&command, &[])?);
         }
-        nodes.wait_until_ready()?;
-        Ok(nodes)
-    }
-
-    fn wait_until_ready(&self) -> Result<()> {
-        let others = self.servers.len() as u64 - 1;
-        let deadline = Instant::now() + NODES_READY;
-        for server in &self.servers {
-            loop {
-                let said = ask(server.target());
-                let knows = |said: &Readiness| said.counters.get("nodes") == Some(&others);
-                if said.as_ref().is_ok_and(|said| said.is_ready && knows(said)) {
-                    break;
-                }
-                if Instant::now() >= deadline {
-                    let why =
-                        said.map_or_else(|why| format!("{why:#}"), |said| format!("{said:?}"));
-                    bail!("{} is not ready: {why}", server.target());
-                }
-                thread::sleep(POLL);
-            }
+        let others = nodes.servers.len() as u64 - 1;
+        for server in &nodes.servers {
+            wait_until_ready(server.target(), Some(others))?;
         }
-        Ok(())
+        Ok(nodes)
     }
 
     /// How many there are.
@@ -125,6 +107,27 @@ impl Nodes {
     pub(super) fn cpu_ns(&self) -> (u64, u64) {
         let pids = || self.servers.iter().filter_map(ServerProcess::pid);
         (pids().filter_map(cpu_ns).sum(), pids().map(relay_cpu_ns).sum())
+    }
+}
+
+/// Waits until the node at `target` is ready and knows so many `others`, if that is said.
+///
+/// # Errors
+/// If that takes too long, with what it says of itself.
+pub(super) fn wait_until_ready(target: &Target, others: Option<u64>) -> Result<()> {
+    let deadline = Instant::now() + NODES_READY;
+    loop {
+        let said = ask(target);
+        let knows =
+            |said: &Readiness| others.is_none_or(|all| said.counters.get("nodes") == Some(&all));
+        if said.as_ref().is_ok_and(|said| said.is_ready && knows(said)) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let why = said.map_or_else(|why| format!("{why:#}"), |said| format!("{said:?}"));
+            bail!("{target} is not ready: {why}");
+        }
+        thread::sleep(POLL);
     }
 }
 

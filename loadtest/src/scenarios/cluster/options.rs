@@ -64,7 +64,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(super) acks: bool,
 
-    /// The rooms have a history
+    /// The rooms have a history, which Redis keeps over --restart-redis
     #[arg(long)]
     pub(super) history: bool,
 

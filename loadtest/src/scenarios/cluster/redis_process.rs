@@ -1,5 +1,5 @@
-//! The Redis of a run: one that is started for it, keeps nothing on disk and ends with
-//! it, or one that runs already. Knows nothing of nodes.
+//! The Redis of a run: one that is started for it and ends with it, with all that it has
+//! kept, or one that runs already. Knows nothing of nodes.
 
 use crate::limits::{REDIS_START, SERVER_STOP};
 use crate::server_process::LAUNCH;
@@ -22,6 +22,10 @@ const PROGRAM: &str = "redis-server";
 /// How often it is looked at while it starts or ends.
 const POLL: Duration = Duration::from_millis(2);
 
+/// A subscriber that the host does not let run for a moment is not cut off: what is
+/// measured is what goes through, not how a busy host divides its time.
+const OUTPUT_BUFFER: &str = "pubsub 512mb 0 0";
+
 /// How often another port is tried where one has been taken meanwhile.
 const PORTS: usize = 5;
 
@@ -32,28 +36,36 @@ pub(super) struct Redis {
     own: Option<Own>,
 }
 
+/// How one is started.
+#[derive(Debug)]
+struct Start {
+    program: PathBuf,
+    folder: PathBuf,
+    is_durable: bool,
+}
+
 /// One that was started here.
 #[derive(Debug)]
 struct Own {
-    program: PathBuf,
-    folder: PathBuf,
+    start: Start,
     address: SocketAddr,
     child: Child,
 }
 
 impl Redis {
-    /// The one at `url`, or a fresh one.
+    /// The one at `url`, or a fresh one, which keeps what it is told over a restart if
+    /// it `is_durable`.
     ///
     /// # Errors
     /// If there is no `redis-server` in the path, or it does not answer.
-    pub(super) fn at(url: Option<&str>) -> Result<Self> {
+    pub(super) fn at(url: Option<&str>, is_durable: bool) -> Result<Self> {
         match url {
             Some(url) => Ok(Self { url: url.to_owned(), own: None }),
-            None => Self::start(),
+            None => Self::start(is_durable),
         }
     }
 
-    fn start() -> Result<Self> {
+    fn start(is_durable: bool) -> Result<Self> {
         let path = env::var_os("PATH").unwrap_or_default();
         let program = find(&path).with_context(|| {
             format!("{PROGRAM} is not in PATH: install it, or name a Redis with --redis URL")
@@ -62,9 +74,9 @@ impl Redis {
         fs::create_dir_all(&folder).context("cannot create a folder for Redis")?;
         for _ in 0..PORTS {
             let address = free_port()?;
-            let child = spawn(&program, &folder, address)?;
-            let (program, folder) = (program.clone(), folder.clone());
-            let mut own = Own { program, folder, address, child };
+            let start = Start { program: program.clone(), folder: folder.clone(), is_durable };
+            let child = start.spawn(address)?;
+            let mut own = Own { start, address, child };
             // Another program may have taken the port meanwhile: then it ends.
             if own.wait_until_it_answers()? {
                 return Ok(Self { url: format!("redis://{address}"), own: Some(own) });
@@ -98,7 +110,7 @@ impl Redis {
     pub(super) fn start_again(&mut self) -> Result<()> {
         let own = self.own.as_mut().context("only a Redis started here can be started")?;
         own.end();
-        own.child = spawn(&own.program, &own.folder, own.address)?;
+        own.child = own.start.spawn(own.address)?;
         Ok(())
     }
 }
@@ -145,7 +157,7 @@ impl Drop for Own {
             self.end();
         }
         // What cannot be removed is a folder of nothing.
-        let _ = fs::remove_dir_all(&self.folder);
+        let _ = fs::remove_dir_all(&self.start.folder);
     }
 }
 
@@ -163,15 +175,20 @@ pub(super) fn answers(address: SocketAddr) -> bool {
     asked().unwrap_or(false)
 }
 
-/// Started as every server is, so that it ends with this program whatever happens.
-fn spawn(program: &PathBuf, folder: &PathBuf, address: SocketAddr) -> Result<Child> {
-    let port = address.port().to_string();
-    let mut command = Command::new(env::current_exe().context("cannot find this program")?);
-    command.args([LAUNCH, "", ""]).arg(program);
-    command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-    command.args(["--daemonize", "no", "--loglevel", "warning", "--dir"]).arg(folder);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().with_context(|| format!("cannot start {}", program.display()))
+impl Start {
+    /// As every server is started, so that it ends with this program whatever happens.
+    fn spawn(&self, address: SocketAddr) -> Result<Child> {
+        let port = address.port().to_string();
+        let keeps = if self.is_durable { "yes" } else { "no" };
+        let mut command = Command::new(env::current_exe().context("cannot find this program")?);
+        command.args([LAUNCH, "", ""]).arg(&self.program);
+        command.args(["--port", &port, "--bind", "127.0.0.1"]);
+        command.args(["--save", "", "--appendonly", keeps, "--daemonize", "no"]);
+        command.args(["--client-output-buffer-limit", OUTPUT_BUFFER]);
+        command.args(["--loglevel", "warning", "--dir"]).arg(&self.folder);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().with_context(|| format!("cannot start {}", self.program.display()))
+    }
 }
 
 /// A port that nobody listens on.

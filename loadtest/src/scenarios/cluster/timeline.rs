@@ -79,9 +79,9 @@ impl Timeline {
             axes: Axes::Linear,
             lines: vec![
                 line("published", &|second| Some(second.published as f64)),
-                line("delivered on the publisher's node", &|second| count(&second.near)),
-                line("delivered on other nodes", &|second| count(&second.far)),
-                line("lost, by when they were due", &|second| Some(second.lost as f64)),
+                line("on the publisher's node", &|second| count(&second.near)),
+                line("on other nodes", &|second| count(&second.far)),
+                line("lost, by when due", &|second| Some(second.lost as f64)),
             ],
         };
         let latencies = Chart {
@@ -114,7 +114,7 @@ mod tests {
         let of =
             |name: &str| rates.lines.iter().find(|(known, _)| known == name).unwrap().1.clone();
         assert_eq!(of("published"), [(0.0, 1.0), (1.0, 0.0)]);
-        assert_eq!(of("lost, by when they were due"), [(0.0, 0.0), (1.0, 1.0)]);
+        assert_eq!(of("lost, by when due"), [(0.0, 0.0), (1.0, 1.0)]);
         assert_eq!(timeline.near_within(0, 1).histogram().len(), 1);
         assert_eq!(timeline.near_within(1, 9).histogram().len(), 0);
     }
