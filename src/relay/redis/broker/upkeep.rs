@@ -147,9 +147,10 @@ impl RedisBroker {
             return;
         }
         self.is_up = false;
-        tracing::warn!("Redis is away: {why}");
-        self.reason.clone_from(&why);
-        self.arrivals.push(Arrival::Down(why));
+        let reason = format!("Redis is away: {why}");
+        tracing::warn!("{reason}");
+        self.reason = why;
+        self.arrivals.push(Arrival::Down(reason));
     }
 
     pub(super) fn on_lost(&mut self, id: u64, why: &str, now: u64) {
