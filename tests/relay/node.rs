@@ -6,7 +6,10 @@ use std::{
     fmt::Write as _,
     future::Future,
     pin::Pin,
-    sync::{Arc, Condvar, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
 };
 
@@ -57,17 +60,28 @@ impl Outgoing for Fed {
 struct Record {
     seen: Mutex<Vec<FromRelay>>,
     changed: Condvar,
+    /// Takes nothing for now.
+    is_full: AtomicBool,
+    emptied: tokio::sync::Notify,
 }
 
 impl Inlet for Record {
     fn give(&self, what: FromRelay) -> Result<(), FromRelay> {
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(what);
+        }
         self.seen.lock().unwrap().push(what);
         self.changed.notify_all();
         Ok(())
     }
 
     fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(std::future::ready(()))
+        Box::pin(async {
+            let emptied = self.emptied.notified();
+            if self.is_full.load(Ordering::SeqCst) {
+                emptied.await;
+            }
+        })
     }
 
     fn credit(&self, _: Charge) {}
@@ -170,6 +184,12 @@ impl Node {
             once: None,
             charge: Charge { conn: None, bytes: 0 },
         });
+    }
+
+    /// Makes its shards take nothing, or again.
+    pub(crate) fn fill(&self, is_full: bool) {
+        self.record.is_full.store(is_full, Ordering::SeqCst);
+        self.record.emptied.notify_one();
     }
 
     /// Becomes a member of a room, and waits until that stands.
