@@ -14,7 +14,7 @@ use std::{
 };
 
 use shardcast::{
-    Audience, Data, Publication,
+    Audience, ConnId, Data, Publication,
     cluster::{Charge, ClusterAnswer, FromRelay, Question, ToRelay},
     relay::{
         Exchange, Inlet, Outgoing, Relay, RelayStatus,
@@ -198,6 +198,19 @@ impl Node {
         self.send(ToRelay::Wanted(audience.clone()));
         self.wait("a link", |what| match what {
             FromRelay::Linked(linked) if linked == audience => Some(()),
+            _ => None,
+        });
+    }
+
+    /// Becomes a member of a room with history, and waits until its place there is known:
+    /// whatever is published later is delivered.
+    #[track_caller]
+    pub(crate) fn follow(&self, name: &str) {
+        self.join(&room(name));
+        let (conn, since) = (ConnId::new(0, 1, 1), None);
+        self.send(ToRelay::Recover { conn, room: name.into(), since });
+        self.wait("a place in the history", |what| match what {
+            FromRelay::Recovered { room, position, .. } if **room == *name => *position,
             _ => None,
         });
     }
