@@ -6,12 +6,15 @@ use std::{
     fmt::Write as _,
     future::Future,
     pin::Pin,
-    sync::{Arc, Condvar, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
 };
 
 use shardcast::{
-    Audience, Data, Publication,
+    Audience, ConnId, Data, Publication,
     cluster::{Charge, ClusterAnswer, FromRelay, Question, ToRelay},
     relay::{
         Exchange, Inlet, Outgoing, Relay, RelayStatus,
@@ -57,17 +60,28 @@ impl Outgoing for Fed {
 struct Record {
     seen: Mutex<Vec<FromRelay>>,
     changed: Condvar,
+    /// Takes nothing for now.
+    is_full: AtomicBool,
+    emptied: tokio::sync::Notify,
 }
 
 impl Inlet for Record {
     fn give(&self, what: FromRelay) -> Result<(), FromRelay> {
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(what);
+        }
         self.seen.lock().unwrap().push(what);
         self.changed.notify_all();
         Ok(())
     }
 
     fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(std::future::ready(()))
+        Box::pin(async {
+            let emptied = self.emptied.notified();
+            if self.is_full.load(Ordering::SeqCst) {
+                emptied.await;
+            }
+        })
     }
 
     fn credit(&self, _: Charge) {}
@@ -172,12 +186,31 @@ impl Node {
         });
     }
 
+    /// Makes its shards take nothing, or again.
+    pub(crate) fn fill(&self, is_full: bool) {
+        self.record.is_full.store(is_full, Ordering::SeqCst);
+        self.record.emptied.notify_one();
+    }
+
     /// Becomes a member of a room, and waits until that stands.
     #[track_caller]
     pub(crate) fn join(&self, audience: &Audience) {
         self.send(ToRelay::Wanted(audience.clone()));
         self.wait("a link", |what| match what {
             FromRelay::Linked(linked) if linked == audience => Some(()),
+            _ => None,
+        });
+    }
+
+    /// Becomes a member of a room with history, and waits until its place there is known:
+    /// whatever is published later is delivered.
+    #[track_caller]
+    pub(crate) fn follow(&self, name: &str) {
+        self.join(&room(name));
+        let (conn, since) = (ConnId::new(0, 1, 1), None);
+        self.send(ToRelay::Recover { conn, room: name.into(), since });
+        self.wait("a place in the history", |what| match what {
+            FromRelay::Recovered { room, position, .. } if **room == *name => *position,
             _ => None,
         });
     }

@@ -6,7 +6,7 @@ use redis::Value;
 use super::RedisBroker;
 use crate::relay::redis::{
     link::{REPLICA, is_denied},
-    pending::{self, Again, Cause, Meaning, Pending},
+    pending::{self, Again, Meaning, Pending, RefusalCause},
     scripts::Scripts,
 };
 
@@ -99,7 +99,7 @@ impl RedisBroker {
             let text = format!("{} {}", error.code(), error.details().unwrap_or_default());
             if is_denied(&error) {
                 let why = format!("Redis does not permit to subscribe: {text}");
-                self.refused(Cause::Permission, why, now);
+                self.refused(RefusalCause::Permission, why, now);
             } else {
                 // The subscription is asked for again until it is confirmed.
                 self.plan_soon(now);
@@ -107,11 +107,11 @@ impl RedisBroker {
         }
     }
 
-    fn refused(&mut self, cause: Cause, why: String, now: u64) {
+    fn refused(&mut self, cause: RefusalCause, why: String, now: u64) {
         let name = match cause {
-            Cause::Storage => "storage",
-            Cause::Permission => "permission",
-            Cause::Key => {
+            RefusalCause::Storage => "storage",
+            RefusalCause::Permission => "permission",
+            RefusalCause::Key => {
                 tracing::debug!("{why}");
                 return;
             }

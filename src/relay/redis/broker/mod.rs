@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::{
     context::Context,
     discovery::News,
-    link::{Event, Link},
+    link::{Link, LinkEvent},
     names::{CLUSTER_PARTITIONS, Names},
     pending::{self, Pending},
     scripts::{self, Scripts},
@@ -61,7 +61,7 @@ struct Partition {
 pub struct RedisBroker {
     context: Arc<Context>,
     status: Arc<RelayStatus>,
-    events: UnboundedReceiver<Event>,
+    events: UnboundedReceiver<LinkEvent>,
     news: UnboundedReceiver<News>,
     tell: UnboundedSender<News>,
     /// One for each server: a few.
@@ -202,7 +202,7 @@ impl RedisBroker {
         self.take_in(events, news, now());
     }
 
-    fn take_in(&mut self, events: Vec<Event>, news: Option<News>, now: u64) {
+    fn take_in(&mut self, events: Vec<LinkEvent>, news: Option<News>, now: u64) {
         match news {
             Some(News::Planned(plan)) => self.on_plan(plan, now),
             Some(News::Master(master)) => self.on_master(&master, now),
@@ -323,17 +323,17 @@ impl RedisBroker {
         }
     }
 
-    fn on_event(&mut self, event: Event, now: u64) {
+    fn on_event(&mut self, event: LinkEvent, now: u64) {
         match event {
-            Event::Lost(link, why) => self.on_lost(link, &why, now),
-            Event::Pushed(link, push, bytes) => {
+            LinkEvent::Lost(link, why) => self.on_lost(link, &why, now),
+            LinkEvent::Pushed(link, push, bytes) => {
                 if let Some(link) = self.link(link) {
                     link.taken(bytes);
                 }
                 self.on_push(link, push, now);
             }
-            Event::Answered(batch, answers) => self.on_answers(batch, answers, now),
-            Event::Subscribed(link, answers) => self.on_subscribed(link, answers, now),
+            LinkEvent::Answered(batch, answers) => self.on_answers(batch, answers, now),
+            LinkEvent::Subscribed(link, answers) => self.on_subscribed(link, answers, now),
         }
     }
 
