@@ -287,9 +287,9 @@ fn question(reader: &mut Reader<'_>) -> Result<Body, Malformed> {
 }
 
 /// An answer as `node` gives it, with 10,000 members at the most.
-pub fn encode_answer(node: u64, ask: u64, answer: &ClusterAnswer) -> Bytes {
+pub fn encode_answer(node: u64, number: Number, ask: u64, answer: &ClusterAnswer) -> Bytes {
     let mut writer = Writer::default();
-    head(&mut writer, 5, node, Number::default());
+    head(&mut writer, 5, node, number);
     writer.number(ask);
     writer.number(answer.count);
     let members = &answer.members[..answer.members.len().min(MEMBERS)];

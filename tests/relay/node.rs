@@ -3,14 +3,18 @@
 
 use std::{
     collections::VecDeque,
+    fmt::Write as _,
     future::Future,
     pin::Pin,
-    sync::{Arc, Condvar, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
 };
 
 use shardcast::{
-    Audience, Data, Publication,
+    Audience, ConnId, Data, Publication,
     cluster::{Charge, ClusterAnswer, FromRelay, Question, ToRelay},
     relay::{
         Exchange, Inlet, Outgoing, Relay, RelayStatus,
@@ -56,17 +60,28 @@ impl Outgoing for Fed {
 struct Record {
     seen: Mutex<Vec<FromRelay>>,
     changed: Condvar,
+    /// Takes nothing for now.
+    is_full: AtomicBool,
+    emptied: tokio::sync::Notify,
 }
 
 impl Inlet for Record {
     fn give(&self, what: FromRelay) -> Result<(), FromRelay> {
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(what);
+        }
         self.seen.lock().unwrap().push(what);
         self.changed.notify_all();
         Ok(())
     }
 
     fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(std::future::ready(()))
+        Box::pin(async {
+            let emptied = self.emptied.notified();
+            if self.is_full.load(Ordering::SeqCst) {
+                emptied.await;
+            }
+        })
     }
 
     fn credit(&self, _: Charge) {}
@@ -127,10 +142,16 @@ impl Node {
     /// Nodes that are ready and know each other.
     #[track_caller]
     pub(crate) fn several(url: &str, count: u64) -> Vec<Self> {
-        let nodes: Vec<Self> = (1..=count).map(|node| Self::start(url, node)).collect();
+        Self::ready((1..=count).map(|node| Self::start(url, node)).collect())
+    }
+
+    /// Waits until these are ready and know each other.
+    #[track_caller]
+    pub(crate) fn ready(nodes: Vec<Self>) -> Vec<Self> {
+        let others = nodes.len() as u64 - 1;
         for node in &nodes {
             node.wait_ready();
-            until("all nodes are known", || (node.counter("nodes") == count - 1).then_some(()));
+            until("all nodes are known", || (node.counter("nodes") == others).then_some(()));
         }
         nodes
     }
@@ -165,12 +186,31 @@ impl Node {
         });
     }
 
+    /// Makes its shards take nothing, or again.
+    pub(crate) fn fill(&self, is_full: bool) {
+        self.record.is_full.store(is_full, Ordering::SeqCst);
+        self.record.emptied.notify_one();
+    }
+
     /// Becomes a member of a room, and waits until that stands.
     #[track_caller]
     pub(crate) fn join(&self, audience: &Audience) {
         self.send(ToRelay::Wanted(audience.clone()));
         self.wait("a link", |what| match what {
             FromRelay::Linked(linked) if linked == audience => Some(()),
+            _ => None,
+        });
+    }
+
+    /// Becomes a member of a room with history, and waits until its place there is known:
+    /// whatever is published later is delivered.
+    #[track_caller]
+    pub(crate) fn follow(&self, name: &str) {
+        self.join(&room(name));
+        let (conn, since) = (ConnId::new(0, 1, 1), None);
+        self.send(ToRelay::Recover { conn, room: name.into(), since });
+        self.wait("a place in the history", |what| match what {
+            FromRelay::Recovered { room, position, .. } if **room == *name => *position,
             _ => None,
         });
     }
@@ -216,6 +256,37 @@ impl Node {
         })
     }
 
+    /// What became of another node's publications in a room, in the order in which its
+    /// members were told: runs of numbers, and gaps.
+    pub(crate) fn story(&self, room: &str, prefix: &str) -> String {
+        let seen = self.record.seen.lock().unwrap();
+        let mut story = String::new();
+        let mut run: Option<(u64, u64)> = None;
+        for what in seen.iter() {
+            let number = match what {
+                FromRelay::Publish(publication) if publication.audience == self::room(room) => {
+                    let text = String::from_utf8_lossy(publication.data.bytes()).into_owned();
+                    let Some(number) = text.strip_prefix(prefix) else { continue };
+                    number.parse::<u64>().unwrap()
+                }
+                FromRelay::Gap(name, count) if **name == *room => {
+                    let run = run.take();
+                    let _ = write!(story, "{run:?} gap {count:?}, ");
+                    continue;
+                }
+                _ => continue,
+            };
+            match &mut run {
+                Some((_, last)) if *last + 1 == number => *last = number,
+                run => {
+                    let before = run.replace((number, number));
+                    let _ = write!(story, "{before:?}, ");
+                }
+            }
+        }
+        format!("{story}{run:?}")
+    }
+
     /// Changes of presence so far: key, and whether it came.
     pub(crate) fn presence_changes(&self) -> Vec<(String, bool)> {
         let seen = self.record.seen.lock().unwrap();
@@ -229,10 +300,6 @@ impl Node {
     pub(crate) fn counter(&self, name: &str) -> u64 {
         let all = self.status.counters.all();
         all.into_iter().find(|(known, _)| *known == name).expect("a counter").1
-    }
-
-    pub(crate) fn forget(&self) {
-        self.record.seen.lock().unwrap().clear();
     }
 }
 

@@ -69,7 +69,7 @@ fn a_network_that_fails_in_any_way_loses_only_what_is_counted() {
     let server = Server::start(&[]);
     let proxy = Proxy::start(server.port);
     let nodes = vec![Node::start(&server.url(), 1), Node::start(&proxy.url(), 2)];
-    let load = Load::on(nodes);
+    let load = Load::on(Node::ready(nodes));
     // Half-open: connections stand, and nothing passes.
     proxy.hold(true);
     load.nodes[1].wait_not_ready();
@@ -95,6 +95,28 @@ fn a_network_that_fails_in_any_way_loses_only_what_is_counted() {
     load.goes_on();
     proxy.delay(Duration::ZERO);
     load.check();
+}
+
+#[test]
+fn a_node_whose_shards_are_full_stops_reading_and_loses_nothing() {
+    const COUNT: u64 = 20_000;
+    let server = Server::start(&[]);
+    let nodes = Node::several(&server.url(), 2);
+    nodes[1].join(&room("r"));
+    nodes[1].fill(true);
+    let padding = "x".repeat(1000);
+    for number in 0..COUNT {
+        nodes[0].publish(room("r"), &format!("{number} {padding}"));
+    }
+    until("all is published", || (nodes[0].counter("published") >= COUNT).then_some(()));
+    nodes[1].wait_not_ready();
+    let received = nodes[1].counter("received");
+    assert!(received < COUNT / 2, "{received} were read that nobody takes");
+    nodes[1].fill(false);
+    nodes[1].wait_ready();
+    until("all of it", || (nodes[1].delivered(&room("r")).len() as u64 == COUNT).then_some(()));
+    let expected = (0..COUNT).map(|number| format!("{number} {padding}"));
+    assert!(nodes[1].delivered(&room("r")).into_iter().eq(expected));
 }
 
 #[test]

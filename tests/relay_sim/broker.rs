@@ -57,7 +57,7 @@ pub(crate) struct SimBroker {
     pub(crate) partitions: u16,
     /// What was stored where.
     pub(crate) truth: BTreeMap<(Arc<str>, u64, u64), Bytes>,
-    /// The place of the first that was stored in each epoch, in the order of epochs.
+    /// How often everything that was kept was lost.
     pub(crate) losses: u32,
 }
 

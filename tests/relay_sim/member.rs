@@ -102,6 +102,10 @@ impl Member {
         self.shards.is_full.store(is_full, Ordering::Relaxed);
     }
 
+    pub(crate) fn is_full(&self) -> bool {
+        self.shards.is_full.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn credits(&self) -> u64 {
         *self.shards.credits.lock().unwrap()
     }

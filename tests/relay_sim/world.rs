@@ -170,8 +170,8 @@ impl World {
 
     /// The room and key with which an event was published.
     pub(crate) fn key_of(&self, event: &str) -> Option<&(String, String)> {
-        let all = self.members.iter().chain(&self.dead);
-        all.filter_map(|member| member.keys.get(event)).next()
+        let mut all = self.members.iter().chain(&self.dead);
+        all.find_map(|member| member.keys.get(event))
     }
 
     pub(crate) fn storm(&mut self) {
@@ -198,6 +198,9 @@ impl World {
         for wire in self.broker.wires.values_mut() {
             wire.mute_until = 0;
         }
+        // A channel that is half open is found when something is sent there.
+        self.advance_by(3_000);
+        (0..self.members.len()).for_each(|index| self.ask(index));
         // Long enough for the presence of those who were killed to end.
         let is_long = !self.dead.is_empty();
         self.advance(self.now + if is_long { 25_000 } else { 9_000 });
@@ -254,7 +257,8 @@ impl World {
         let choice = self.rng.below(100);
         match choice {
             0..50 => self.publish(index),
-            50..58 => {
+            // While much waits for the shards it is not known what they want of it.
+            50..58 if !self.members[index].is_full() => {
                 let rooms = [PLAIN[0], PLAIN[1], KEPT[0], KEPT[1], PRESENT];
                 let room = rooms[self.rng.below(rooms.len())];
                 let member = &mut self.members[index];
@@ -333,10 +337,7 @@ impl World {
                 let last = self.last_truth(room);
                 let back = self.rng.below(30) as u64;
                 let ahead = u64::from(self.rng.chance(5)) * 100;
-                last.map(|last| Position {
-                    offset: last.offset.saturating_sub(back) + ahead,
-                    ..last
-                })
+                Some(Position { offset: last.offset.saturating_sub(back) + ahead, ..last })
             }
         };
         self.recover_since(index, room, since);
@@ -345,6 +346,9 @@ impl World {
     pub(crate) fn recover_since(&mut self, index: usize, room: &str, since: Option<Position>) {
         let member = &mut self.members[index];
         if !member.wanted.contains_key(room) {
+            if member.is_full() {
+                return;
+            }
             want(member, room, self.now);
         }
         member.recoveries.push((self.now, since));
@@ -352,12 +356,12 @@ impl World {
         member.does(ToRelay::Recover { conn, room: room.into(), since }, self.now);
     }
 
-    /// A position that was stored in the room, the last of some epoch.
-    pub(crate) fn last_truth(&mut self, room: &str) -> Option<Position> {
+    /// The last position that was stored in the room.
+    pub(crate) fn last_truth(&mut self, room: &str) -> Position {
         let limits =
             HistoryLimits { count: COUNTS[usize::from(room == KEPT[1])], age_ms: 3_600_000 };
         let history = self.broker.store.read(&room.into(), 0, 0, limits, self.now);
-        Some(history.last)
+        history.last
     }
 
     fn presence(&mut self, index: usize) {

@@ -88,7 +88,9 @@ fn all_members_on_all_shards_hear_one_order() {
         let server = bed.server(&FLAGS);
         let connect = |_| Client::connect(server.address());
         let mut clients: Vec<_> = (0..CLIENTS).map(connect).collect();
-        clients.iter_mut().for_each(|client| drop(subscribed(client, "hist:all")));
+        for client in &mut clients {
+            subscribed(client, "hist:all");
+        }
         let listen = |mut client: Client| {
             (0..EACH).for_each(|number| client.publish("hist:all", &json!(number)));
             (0..CLIENTS * EACH).map(|_| client.hear_type("message")).collect::<Vec<_>>()

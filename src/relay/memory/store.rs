@@ -3,8 +3,6 @@
 
 mod presence;
 mod rooms;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 

@@ -15,6 +15,8 @@ struct Other {
     heard_at: u64,
     /// The number of its last beat on the first control channel; 0 for none.
     beat: u64,
+    /// When it was last found that beats of it are missing; 0 for never.
+    missed_at: u64,
 }
 
 /// A time without own heartbeats.
@@ -26,6 +28,7 @@ struct Outage {
 
 /// What is to be done.
 #[derive(Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // Each is one fact, and all combinations occur.
 pub(super) struct Due {
     /// Send a heartbeat of this number.
     pub(super) beat: Option<u64>,
@@ -36,6 +39,8 @@ pub(super) struct Due {
     /// What was published by nodes that ended while this one could not hear them may be
     /// missing.
     pub(super) unheard: bool,
+    /// A node has ended.
+    pub(super) has_ended: bool,
     /// These nodes have been gone for long.
     pub(super) forget: Vec<u64>,
 }
@@ -115,6 +120,12 @@ impl Beats {
         self.is_whole && !self.is_silent
     }
 
+    /// When heartbeats of a node were last found missing; 0 for never.
+    pub(super) fn missed_at(&self, node: u64) -> u64 {
+        self.others.get(&node).map_or(0, |other| other.missed_at)
+    }
+
+    /// The other nodes that live.
     pub(super) fn others(&self) -> impl Iterator<Item = u64> {
         self.others.keys().copied()
     }
@@ -157,16 +168,23 @@ impl Beats {
         if self.others.len() >= NODES && !self.others.contains_key(&node) {
             return;
         }
-        self.gone.remove(&node);
-        let other = self.others.entry(node).or_insert(Other { heard_at: now, beat: 0 });
+        let was_gone = partition == 0 && self.gone.remove(&node).is_some();
+        let other =
+            self.others.entry(node).or_insert(Other { heard_at: now, beat: 0, missed_at: 0 });
         other.heard_at = now;
         if partition != 0 {
             return;
         }
-        let is_missing = other.beat > 0 && beat > other.beat.saturating_add(1);
+        let is_first = other.beat == 0;
+        let is_missing = was_gone || !is_first && beat > other.beat.saturating_add(1);
         other.beat = other.beat.max(beat);
         if is_missing {
             // What it announced has not been heard.
+            other.missed_at = now;
+            self.request(now);
+        } else if is_first && beat > 2 {
+            // Whoever listened before should have heard it.
+            other.missed_at = now.saturating_sub(SILENCE_MS);
             self.request(now);
         }
     }
@@ -216,7 +234,9 @@ impl Beats {
         // Who cannot hear does not know who lives.
         if self.is_whole() {
             let gone = self.others.extract_if(.., |_, other| is_gone(other));
+            let before = self.gone.len();
             self.gone.extend(gone.map(|(node, _)| (node, now)));
+            due.has_ended = self.gone.len() > before;
         }
         if self.gone.len() > NODES {
             let oldest = self.gone.iter().min_by_key(|(_, at)| **at).map(|(node, _)| *node);

@@ -6,30 +6,25 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{
     super::{
         Inlet,
-        broker::{Arrival, Channel, Operation},
+        broker::{Channel, Operation},
         status::{RelayCounters, RelayStatus},
-        wire::{self, Announcement, Beat, Body, Message},
+        wire,
     },
     asks::Asks,
-    beats::{Beats, Due},
+    beats::Beats,
     history::{Context, Follower},
     numbering::Numberings,
     outputs::{Asker, Outputs},
     presence::{Lists, Presences},
     publishing::{Item, Publishing},
-    received,
-    sequence::Verdict,
-    settings::{ASKS, BEAT_MS, NodeSettings},
+    settings::NodeSettings,
     subscriptions::Subscriptions,
 };
 use crate::{
     cluster::{Charge, ClusterAnswer, Command, FromRelay, Receipt, ToRelay, Who},
     id::ClientId,
-    publication::{Audience, Position, Publication},
+    publication::{Audience, Publication},
 };
-
-/// While something is to be asked for again, ticks are so many milliseconds apart.
-const RESTLESS_MS: u64 = 50;
 
 /// One node of many, without I/O.
 ///
@@ -41,26 +36,26 @@ const RESTLESS_MS: u64 = 50;
 /// for them. [`Node::on_tick`] is called at [`Node::next_tick`], or somewhat later. While
 /// [`Node::is_backlogged`], nothing is read from the shards or from the broker.
 ///
-/// The broker is away until [`Arrival::Up`].
+/// The broker is away until [`Arrival::Up`](super::super::broker::Arrival::Up).
 pub struct Node {
-    settings: NodeSettings,
+    pub(super) settings: NodeSettings,
     /// The bits of `settings.node` that count.
-    number: u64,
-    status: Arc<RelayStatus>,
-    is_up: bool,
-    out: Outputs,
-    subscriptions: Subscriptions,
-    numberings: Numberings,
-    publishing: Publishing,
-    presences: Presences,
-    lists: Lists,
-    asks: Asks,
-    beats: Beats,
+    pub(super) number: u64,
+    pub(super) status: Arc<RelayStatus>,
+    pub(super) is_up: bool,
+    pub(super) out: Outputs,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) numberings: Numberings,
+    pub(super) publishing: Publishing,
+    pub(super) presences: Presences,
+    pub(super) lists: Lists,
+    pub(super) asks: Asks,
+    pub(super) beats: Beats,
     /// Rooms with history in which somebody or something waits.
-    restless: BTreeSet<Arc<str>>,
+    pub(super) restless: BTreeSet<Arc<str>>,
     /// Whether another node has asked what this one has published.
-    must_announce: bool,
-    tick_at: u64,
+    pub(super) must_announce: bool,
+    pub(super) tick_at: u64,
 }
 
 fn channel_of(audience: &Audience) -> Channel {
@@ -68,15 +63,6 @@ fn channel_of(audience: &Audience) -> Channel {
         Audience::Everyone => Channel::Everyone,
         Audience::Room(room) => Channel::Room(room.clone()),
         Audience::User(user) => Channel::User(user.clone()),
-    }
-}
-
-fn audience_of(channel: &Channel) -> Option<Audience> {
-    match channel {
-        Channel::Everyone => Some(Audience::Everyone),
-        Channel::Room(room) => Some(Audience::Room(room.clone())),
-        Channel::User(user) => Some(Audience::User(user.clone())),
-        Channel::Control(_) | Channel::Node(_) => None,
     }
 }
 
@@ -213,7 +199,7 @@ impl Node {
     }
 
     /// Lets the follower of a room do something. Returns whether it has one.
-    fn follow(
+    pub(super) fn follow(
         &mut self,
         room: &Arc<str>,
         now: u64,
@@ -238,176 +224,15 @@ impl Node {
     }
 
     /// Publishes on a control channel what is not waited for, if the broker is there.
-    fn control(&mut self, partition: u16, message: bytes::Bytes) {
+    pub(super) fn control(&mut self, partition: u16, message: bytes::Bytes) {
         if self.is_up {
             let channel = Channel::Control(partition);
             self.out.operations.push(Operation::Publish { channel, message, token: 0 });
         }
     }
 
-    /// Something from the broker.
-    pub fn on_arrival(&mut self, arrival: Arrival, now: u64) {
-        match arrival {
-            Arrival::Up { partitions } => self.on_up(partitions, now),
-            Arrival::Down(reason) => self.on_down(reason, now),
-            Arrival::Subscribed(channel) => self.on_subscribed(&channel, now),
-            Arrival::Unsubscribed(channel) => {
-                let Some(found) = self.subscriptions.find(&channel) else { return };
-                found.is_standing = false;
-                if let Some(follower) = &mut found.follower {
-                    follower.on_away(&mut self.out);
-                }
-                if self.is_up {
-                    self.out.operations.push(Operation::Subscribe(channel));
-                }
-            }
-            Arrival::Message { channel, message, position } => {
-                let counters = &self.status.counters;
-                if let Some(message) = received::message(&message, &channel, counters) {
-                    self.on_message(&channel, message, position, now);
-                } else if let (Channel::Room(room), Some(position)) = (&channel, position) {
-                    self.follow(room, now, |follower, context| {
-                        follower.on_message(position, None, context);
-                    });
-                }
-            }
-            Arrival::Published { token, result } => {
-                let (out, counters) = (&mut self.out, &self.status.counters);
-                if token != 0
-                    && let Some((room, position)) =
-                        self.publishing.on_published(token, &result, now, out, counters)
-                {
-                    self.numberings.stored(&room, position);
-                }
-            }
-            Arrival::History { token, history } => {
-                if let Some(room) = self.out.reads.remove(&token) {
-                    self.follow(&room, now, |follower, context| {
-                        follower.on_history(token, history, context);
-                    });
-                }
-            }
-            Arrival::PresenceChanged { room, who, joined } => {
-                let found = self.subscriptions.find(&Channel::Room(room.clone()));
-                if found.is_some_and(|found| found.is_wanted) {
-                    self.out.give(FromRelay::PresenceChange { room, who, joined });
-                }
-            }
-            Arrival::Present { token, present } => {
-                self.lists.on_present(token, present, now, &mut self.out);
-            }
-        }
-    }
-
-    fn on_up(&mut self, partitions: u16, now: u64) {
-        if self.is_up {
-            // Whatever stood before does not any more.
-            self.on_down("the connection was made anew".to_owned(), now);
-        }
-        self.is_up = true;
-        self.status.set("broker", None);
-        self.status.set("heartbeat", Some("no heartbeat has come back yet".to_owned()));
-        self.beats.on_up(partitions, now);
-        for partition in 0..self.beats.partitions() {
-            self.subscriptions.pin(Channel::Control(partition), &mut self.out);
-        }
-        self.subscriptions.on_up(&mut self.out);
-        self.presences.on_up(now, &mut self.out);
-        self.lists.on_up();
-        self.publishing.on_up(now, &mut self.out, &self.status.counters);
-    }
-
-    fn on_down(&mut self, reason: String, now: u64) {
-        self.status.set("broker", Some(reason));
-        if !self.is_up {
-            return;
-        }
-        self.is_up = false;
-        self.beats.on_down(now);
-        for channel in self.subscriptions.on_down(&mut self.out) {
-            self.out.shards_linked(audience_of(&channel));
-        }
-        self.publishing.on_down(now, &mut self.out, &self.status.counters);
-        self.presences.on_down();
-        self.lists.on_down(&mut self.out);
-    }
-
-    fn on_subscribed(&mut self, channel: &Channel, now: u64) {
-        let Some((is_waited_for, is_unsure)) = self.subscriptions.on_standing(channel, now) else {
-            return;
-        };
-        if is_waited_for {
-            self.out.shards_linked(audience_of(channel));
-        }
-        if is_unsure && matches!(channel, Channel::Room(_)) {
-            self.gap(channel, None);
-        }
-        if let Channel::Room(room) = channel {
-            self.follow(room, now, Follower::on_standing);
-        }
-    }
-
-    fn on_message(
-        &mut self,
-        channel: &Channel,
-        message: Message,
-        position: Option<Position>,
-        now: u64,
-    ) {
-        let is_own = message.node == self.number;
-        let counters = &self.status.counters;
-        if !is_own {
-            RelayCounters::add(&counters.received, 1);
-        } else if !matches!(channel, Channel::Control(_)) {
-            RelayCounters::add(&counters.own, 1);
-        }
-        let Message { node, number, body } = message;
-        let body = match (body, channel, position) {
-            (Body::Beat(beat), Channel::Control(partition), _) => {
-                return self.on_beat(*partition, node, beat, now);
-            }
-            (Body::Publication(found, except), Channel::Room(room), Some(position)) => {
-                let publication =
-                    received::publication(found, except, position.offset, self.number);
-                let copy = publication.clone();
-                let has_history = self.follow(room, now, |follower, context| {
-                    follower.on_message(position, Some(copy), context);
-                });
-                if !has_history && !is_own {
-                    self.give(channel, FromRelay::Publish(publication));
-                }
-                return;
-            }
-            (body, ..) => body,
-        };
-        if is_own {
-            return;
-        }
-        let Some(found) = self.subscriptions.find(channel) else { return };
-        match found.sequences.on_message(node, number) {
-            Verdict::Repeat => return,
-            Verdict::New(0) => {}
-            Verdict::New(lost) => self.gap(channel, Some(lost)),
-        }
-        match body {
-            Body::Publication(found, except) => {
-                let publication = received::publication(found, except, 0, self.number);
-                self.give(channel, FromRelay::Publish(publication));
-            }
-            Body::Command(command) => self.out.give(FromRelay::Command(command)),
-            Body::Question(ask, question) => {
-                if self.out.questions.len() < ASKS {
-                    self.out.questions.push((Asker { node, ask }, question));
-                }
-            }
-            Body::Answer(ask, answer) => self.asks.on_answer(node, ask, answer, &mut self.out),
-            Body::Announce => self.must_announce = true,
-            Body::Beat(_) => {}
-        }
-    }
-
     /// Gives the shards what came on a channel, if somebody there wants it.
-    fn give(&mut self, channel: &Channel, what: FromRelay) {
+    pub(super) fn give(&mut self, channel: &Channel, what: FromRelay) {
         let found = self.subscriptions.find(channel);
         let is_everyones = *channel == Channel::Everyone;
         if is_everyones || found.is_some_and(|found| found.is_wanted) {
@@ -416,7 +241,7 @@ impl Node {
     }
 
     /// So many messages of the channel are lost, or it is not known how many.
-    fn gap(&mut self, channel: &Channel, lost: Option<u64>) {
+    pub(super) fn gap(&mut self, channel: &Channel, lost: Option<u64>) {
         let counters = &self.status.counters;
         RelayCounters::add(&counters.gaps, 1);
         RelayCounters::add(&counters.lost, lost.unwrap_or(0));
@@ -425,147 +250,17 @@ impl Node {
         }
     }
 
-    fn on_beat(&mut self, partition: u16, node: u64, beat: Beat, now: u64) {
-        if node == self.number {
-            let lag_us = now.saturating_sub(beat.sent_ms).saturating_mul(1_000);
-            RelayCounters::set(&self.status.counters.lag_us, lag_us);
-            if self.beats.on_own(partition, now) {
-                self.subscriptions.subscribe_all(&mut self.out);
-            }
-            if self.beats.is_whole() {
-                self.status.set("heartbeat", None);
-            }
-            return;
-        }
-        self.beats.on_other(partition, node, beat.beat, now);
-        for announcement in beat.announcements {
-            self.on_announced(node, announcement, now);
-        }
-    }
-
-    fn on_announced(&mut self, node: u64, announcement: Announcement, now: u64) {
-        match announcement {
-            Announcement::Numbered(channel, numbered) => {
-                let Some(found) = self.subscriptions.find(&channel) else { return };
-                let stood_since = found.stood_since();
-                let lost = found.sequences.on_announced(node, &numbered, stood_since, now);
-                if lost > 0 {
-                    self.gap(&channel, Some(lost));
-                }
-                self.subscriptions.doubt(channel, now);
-            }
-            Announcement::Stored(room, position) => {
-                let mut is_missing = false;
-                self.follow(&room, now, |follower, _| {
-                    is_missing = follower.on_announced(position, now);
-                });
-                if is_missing {
-                    self.subscriptions.doubt(Channel::Room(room), now);
-                }
-            }
-        }
-    }
-
     /// The answer to a question that [`Node::take_questions`] returned.
     pub fn on_answer(&mut self, asker: Asker, answer: &ClusterAnswer, now: u64) {
-        let _ = now;
         if asker.node == self.number {
             return self.asks.on_answer(self.number, asker.ask, answer.clone(), &mut self.out);
         }
         if self.is_up {
             let channel = Channel::Node(asker.node);
-            let message = wire::encode_answer(self.number, asker.ask, answer);
+            let number = self.numberings.next(&channel, now);
+            let message = wire::encode_answer(self.number, number, asker.ask, answer);
             self.out.operations.push(Operation::Publish { channel, message, token: 0 });
         }
-    }
-
-    /// Lets time pass.
-    pub fn on_tick(&mut self, now: u64) {
-        let late = now.saturating_sub(self.tick_at);
-        if late > BEAT_MS {
-            // The process was held; nobody else was silent.
-            self.beats.on_held(late);
-        }
-        let due = self.beats.on_tick(now);
-        self.on_due(due, now);
-        for channel in self.subscriptions.end_lingering(now, &mut self.out) {
-            if let Channel::Room(room) = channel
-                && self.settings.has_presence(&room)
-            {
-                self.presences.watch(&room, false, now);
-            }
-        }
-        while let Some(channel) = self.subscriptions.next_doubted(now) {
-            self.look_into(channel, now);
-        }
-        self.publishing.on_tick(now, &mut self.out, &self.status.counters);
-        self.presences.on_tick(now, &mut self.out);
-        self.lists.on_tick(now, &mut self.out);
-        self.asks.on_tick(now, &mut self.out);
-        for room in self.restless.clone() {
-            self.follow(&room, now, Follower::on_tick);
-        }
-        self.tick_at = self.next_after(now);
-    }
-
-    fn on_due(&mut self, due: Due, now: u64) {
-        if let Some(beat) = due.beat {
-            if std::mem::take(&mut self.must_announce) {
-                self.numberings.announce_all();
-            }
-            let mut announcements = self.numberings.announcements(now);
-            for partition in 0..self.beats.partitions() {
-                let announcements = std::mem::take(&mut announcements);
-                let beat = Beat { beat, sent_ms: now, announcements };
-                self.control(partition, wire::encode_beat(self.number, &beat));
-            }
-        }
-        if due.request {
-            self.control(0, wire::encode_announce(self.number));
-        }
-        if due.resubscribe {
-            let reason = "no heartbeat has come back through the broker for 1 s";
-            self.status.set("heartbeat", Some(reason.to_owned()));
-            let channels = (0..self.beats.partitions()).map(Channel::Control);
-            self.out.operations.extend(channels.map(Operation::Subscribe));
-        }
-        if due.unheard {
-            for channel in self.subscriptions.plain_rooms() {
-                self.gap(&channel, None);
-            }
-        }
-        for node in due.forget {
-            self.subscriptions.forget(node);
-        }
-        RelayCounters::set(&self.status.counters.nodes, self.beats.others().count() as u64);
-    }
-
-    /// Looks whether what was announced in the channel has come.
-    fn look_into(&mut self, channel: Channel, now: u64) {
-        let Some(found) = self.subscriptions.find(&channel) else { return };
-        let (lost, is_awaited) = found.sequences.overdue(now);
-        let mut is_doubtful = lost > 0;
-        if lost > 0 {
-            self.gap(&channel, Some(lost));
-        }
-        if let Channel::Room(room) = &channel {
-            self.follow(room, now, |follower, context| {
-                is_doubtful |= follower.is_overdue(context);
-            });
-        }
-        if is_awaited {
-            self.subscriptions.doubt(channel.clone(), now);
-        }
-        if is_doubtful && self.is_up {
-            self.out.operations.push(Operation::Subscribe(channel));
-        }
-    }
-
-    fn next_after(&self, now: u64) -> u64 {
-        let restless = if self.restless.is_empty() { u64::MAX } else { now + RESTLESS_MS };
-        let next = self.beats.next_tick().min(self.subscriptions.next_tick());
-        let next = next.min(self.presences.next_tick()).min(self.asks.next_tick());
-        next.min(self.publishing.next_tick()).min(restless).clamp(now + 1, now + BEAT_MS)
     }
 
     /// When [`Node::on_tick`] is to be called, in milliseconds.

@@ -7,8 +7,6 @@
 
 mod cache;
 mod recovery;
-#[cfg(test)]
-mod tests;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -73,6 +71,8 @@ pub(super) struct Follower {
     known: Option<Position>,
     /// A position that another node announced, and since when it is waited for.
     awaited: Option<(Position, u64)>,
+    /// The last position that was announced.
+    announced: Option<Position>,
     reading: Option<Reading>,
     retry_at: Option<u64>,
     /// Reads in a row that brought nothing although something is known to be there.
@@ -93,6 +93,7 @@ impl Follower {
             early: BTreeMap::new(),
             known: None,
             awaited: None,
+            announced: None,
             reading: None,
             retry_at: None,
             fruitless: 0,
@@ -127,7 +128,7 @@ impl Follower {
 
     /// Asks for what is behind the last that was delivered, and for what those who wait
     /// have missed.
-    fn read(&mut self, context: &mut Context<'_>) {
+    pub(super) fn read(&mut self, context: &mut Context<'_>) {
         if !self.is_standing || self.reading.is_some() {
             return;
         }
@@ -189,8 +190,9 @@ impl Follower {
 
     /// Another node has heard of this position.
     pub(super) fn on_announced(&mut self, position: Position, now: u64) -> bool {
-        if self.lacks(position) && self.awaited.is_none() {
-            self.awaited = Some((position, now));
+        if self.lacks(position) {
+            self.announced = Some(position);
+            self.awaited.get_or_insert((position, now));
         }
         self.awaited.is_some()
     }
@@ -202,14 +204,17 @@ impl Follower {
     }
 
     /// Looks whether what was announced has come in time. Returns whether it has not, and
-    /// the subscription is in doubt.
-    pub(super) fn is_overdue(&mut self, context: &mut Context<'_>) -> bool {
+    /// the subscription is in doubt; and whether more is waited for.
+    pub(super) fn overdue(&mut self, context: &mut Context<'_>) -> (bool, bool) {
         let due = self.awaited.take_if(|(_, since)| *since + ARRIVAL_MS <= context.now);
         let is_overdue = due.is_some_and(|(position, _)| self.lacks(position));
         if is_overdue {
             self.read(context);
+        } else if due.is_some() {
+            let later = self.announced.filter(|position| self.lacks(*position));
+            self.awaited = later.map(|position| (position, context.now));
         }
-        is_overdue
+        (is_overdue, self.awaited.is_some())
     }
 
     fn deliver(

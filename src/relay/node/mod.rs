@@ -1,6 +1,7 @@
 //! The logic of one node: what it asks of its broker and gives to its shards, from what
 //! these tell it. No I/O, no threads, no clock: `now` is an argument.
 
+mod arrivals;
 mod asks;
 mod beats;
 mod core;
@@ -16,6 +17,7 @@ mod settings;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod ticks;
 
 pub use self::{
     core::Node,

@@ -2,7 +2,7 @@
 //! announce. Knows nothing of what others have counted.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     mem,
     sync::Arc,
 };
@@ -26,7 +26,8 @@ struct Numbering {
     first: u64,
     first_at: u64,
     before: u64,
-    before_at: u64,
+    /// When the number behind `before` was given.
+    next_at: u64,
     last: u64,
     last_at: u64,
     /// Whether it is in `Numberings::unannounced`.
@@ -43,8 +44,10 @@ pub(super) struct Numberings {
     unannounced: VecDeque<Channel>,
     /// Each channel once, with a time before which it is not looked at.
     quiet: VecDeque<(u64, Channel)>,
-    /// Positions that are to be announced.
-    stored: BTreeMap<Arc<str>, Position>,
+    /// How far histories had come when, as far as this node knows.
+    stored: BTreeMap<Arc<str>, (Position, u64)>,
+    /// Which of these are to be announced.
+    unannounced_stored: BTreeSet<Arc<str>>,
 }
 
 impl Numberings {
@@ -54,6 +57,9 @@ impl Numberings {
             self.begin(channel, now);
         }
         let Some(numbering) = self.channels.get_mut(channel) else { return Number::default() };
+        if numbering.last == numbering.before {
+            numbering.next_at = now;
+        }
         numbering.last += 1;
         numbering.last_at = now;
         self.highest = self.highest.max(numbering.last);
@@ -70,7 +76,7 @@ impl Numberings {
             first,
             first_at: now,
             before: first - 1,
-            before_at: now,
+            next_at: now,
             last: first - 1,
             last_at: now,
             is_listed: false,
@@ -94,14 +100,17 @@ impl Numberings {
     }
 
     /// The history of a room has come so far.
-    pub(super) fn stored(&mut self, room: &Arc<str>, position: Position) {
+    pub(super) fn stored(&mut self, room: &Arc<str>, position: Position, now: u64) {
         if self.stored.len() < NUMBERINGS || self.stored.contains_key(room) {
-            self.stored.insert(room.clone(), position);
+            self.stored.insert(room.clone(), (position, now));
+            self.unannounced_stored.insert(room.clone());
         }
     }
 
     /// Everything that is known is to be announced again.
-    pub(super) fn announce_all(&mut self) {
+    pub(super) fn announce_all(&mut self, now: u64) {
+        self.stored.retain(|_, (_, at)| at.saturating_add(NUMBERING_MS) > now);
+        self.unannounced_stored = self.stored.keys().cloned().collect();
         let mut all: Vec<&Channel> = Vec::new();
         for (channel, numbering) in &mut self.channels {
             if !mem::replace(&mut numbering.is_listed, true) {
@@ -121,17 +130,20 @@ impl Numberings {
         let mut found = Vec::new();
         let mut bytes = 0;
         while found.len() < ANNOUNCEMENTS && bytes < ANNOUNCEMENT_BYTES {
-            let stored = self.stored.pop_first();
-            let Some(announcement) = stored
-                .map(|(room, position)| Announcement::Stored(room, position))
-                .or_else(|| self.numbered(now))
-            else {
-                break;
-            };
+            let Some(announcement) = self.position().or_else(|| self.numbered(now)) else { break };
             bytes += announcement.wire_bytes();
             found.push(announcement);
         }
         found
+    }
+
+    fn position(&mut self) -> Option<Announcement> {
+        loop {
+            let room = self.unannounced_stored.pop_first()?;
+            if let Some((position, _)) = self.stored.get(&room) {
+                return Some(Announcement::Stored(room, *position));
+            }
+        }
     }
 
     fn numbered(&mut self, now: u64) -> Option<Announcement> {
@@ -144,10 +156,11 @@ impl Numberings {
                 first: numbering.first,
                 first_age_ms: now.saturating_sub(numbering.first_at),
                 before: numbering.before,
-                before_age_ms: now.saturating_sub(numbering.before_at),
+                next_age_ms: now.saturating_sub(numbering.next_at),
                 last: numbering.last,
+                last_age_ms: now.saturating_sub(numbering.last_at),
             };
-            (numbering.before, numbering.before_at) = (numbering.last, now);
+            numbering.before = numbering.last;
             return Some(Announcement::Numbered(channel, numbered));
         }
     }

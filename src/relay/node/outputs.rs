@@ -29,6 +29,8 @@ pub(super) struct Outputs {
     pub(super) questions: Vec<(Asker, Question)>,
     /// Which room each question about a history is for.
     pub(super) reads: Map<u64, Arc<str>>,
+    /// The same, for those of which only the end is wanted.
+    pub(super) ends: Map<u64, Arc<str>>,
     shards: VecDeque<FromRelay>,
     /// Of what waits in `shards`.
     bytes: usize,

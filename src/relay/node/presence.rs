@@ -5,8 +5,6 @@
 //! that has gone.
 
 mod lists;
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

@@ -8,10 +8,11 @@
 
 mod appends;
 mod once;
-#[cfg(test)]
-mod tests;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -35,6 +36,9 @@ use self::{
 };
 
 pub(super) use self::appends::Append;
+
+/// So many rooms are looked at after something was dropped.
+const UNSURE: usize = 4_096;
 
 /// What is to be published.
 pub(super) enum Item {
@@ -76,6 +80,9 @@ pub(super) struct Publishing {
     in_flight: Map<u64, Charge>,
     appends: Appends,
     once: Once,
+    /// Rooms where something was dropped that may have been stored all the same: nobody
+    /// has announced it.
+    unsure: BTreeSet<Arc<str>>,
 }
 
 impl Publishing {
@@ -90,6 +97,7 @@ impl Publishing {
             in_flight: Map::default(),
             appends: Appends::new(settings),
             once: Once::new(settings.once_window_ms),
+            unsure: BTreeSet::new(),
         }
     }
 
@@ -291,10 +299,27 @@ impl Publishing {
                         }
                     }
                 }
-                Item::Append(append) => tell(append.receipt, Outcome::Dropped, out),
+                Item::Append(append) => {
+                    tell(append.receipt, Outcome::Dropped, out);
+                    if append.attempts > 0 {
+                        self.is_unsure(append.room);
+                    }
+                }
             }
         }
         self.count(counters);
+    }
+
+    /// How far the history of the room has come is to be asked, and announced.
+    pub(super) fn is_unsure(&mut self, room: Arc<str>) {
+        if self.unsure.len() < UNSURE {
+            self.unsure.insert(room);
+        }
+    }
+
+    /// Rooms whose histories are to be looked at.
+    pub(super) fn take_unsure(&mut self) -> BTreeSet<Arc<str>> {
+        if self.is_up { std::mem::take(&mut self.unsure) } else { BTreeSet::new() }
     }
 
     fn count(&self, counters: &RelayCounters) {

@@ -9,9 +9,12 @@ use super::{
 };
 
 /// What another node has published in the channel. All numbers below `next` have arrived
-/// or are counted as lost.
+/// or are counted as lost, but those from `open_from`, which may still come.
+///
+/// `open_from <= next`.
 struct Seen {
     next: u64,
+    open_from: u64,
     /// The first number that arrived, as long as it is open whether there was another
     /// before it that should have.
     begun_at: Option<u64>,
@@ -19,6 +22,12 @@ struct Seen {
     awaited: Option<(u64, u64)>,
     /// The highest number that is announced.
     announced: u64,
+}
+
+impl Seen {
+    fn from(next: u64) -> Self {
+        Self { next, open_from: next, begun_at: None, awaited: None, announced: 0 }
+    }
 }
 
 /// The messages of one channel.
@@ -36,6 +45,24 @@ pub(super) enum Verdict {
     Repeat,
 }
 
+/// What an announcement has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// So many are lost before the first that arrived.
+    Lost(u64),
+    /// Some may be.
+    Unknown,
+}
+
+/// What is known of the time before the first message or announcement of a node.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Past {
+    /// What was published later should have arrived.
+    pub(super) stood_since: u64,
+    /// Whether an announcement may have been lost since then.
+    pub(super) is_unheard: bool,
+}
+
 impl Sequences {
     /// A message has arrived.
     pub(super) fn on_message(&mut self, node: u64, number: Number) -> Verdict {
@@ -43,19 +70,21 @@ impl Sequences {
         if sequence == 0 {
             return Verdict::New(0);
         }
+        let after = sequence.saturating_add(1);
         let Some(seen) = self.nodes.get_mut(&node) else {
             let begun_at = (since_first > 0).then_some(sequence);
-            self.insert(
-                node,
-                Seen { next: sequence.saturating_add(1), begun_at, awaited: None, announced: 0 },
-            );
+            self.insert(node, Seen { begun_at, ..Seen::from(after) });
             return Verdict::New(0);
         };
-        if sequence < seen.next {
+        if sequence < seen.open_from {
             return Verdict::Repeat;
         }
+        seen.open_from = after;
+        if sequence < seen.next {
+            return Verdict::New(0);
+        }
         let expected = seen.next.max(sequence - since_first.min(sequence));
-        seen.next = sequence.saturating_add(1);
+        seen.next = after;
         Verdict::New(sequence - expected)
     }
 
@@ -65,41 +94,54 @@ impl Sequences {
         }
     }
 
-    /// A node says how far it has counted. `stood_since` is when the subscription stood
-    /// first, with a margin for what was on its way. Returns how many are lost before the
-    /// first that arrived.
+    /// A node says how far it has counted.
     pub(super) fn on_announced(
         &mut self,
         node: u64,
         numbered: &Numbered,
-        stood_since: u64,
+        past: Past,
         now: u64,
-    ) -> u64 {
-        let is_ours = |age: u64| now.saturating_sub(age) > stood_since;
+    ) -> Shown {
+        let is_ours = |age: u64| now.saturating_sub(age) > past.stood_since;
+        let after = numbered.last.saturating_add(1);
         // What was published while the subscription stood should have arrived.
-        let base = match numbered {
-            _ if is_ours(numbered.first_age_ms) => Some(numbered.first),
-            _ if is_ours(numbered.before_age_ms) => Some(numbered.before.saturating_add(1)),
-            _ => None,
+        let is_whole = is_ours(numbered.first_age_ms);
+        let base = if is_whole {
+            Some(numbered.first)
+        } else if numbered.before < numbered.last && is_ours(numbered.next_age_ms) {
+            Some(numbered.before.saturating_add(1))
+        } else {
+            None
         };
+        // Some of what was given since the last announcement may be ours, and some not.
+        let is_mixed = base.is_none() && is_ours(numbered.last_age_ms);
+        let is_unknown =
+            is_mixed && numbered.before < numbered.last || past.is_unheard && !is_whole;
         let Some(seen) = self.nodes.get_mut(&node) else {
-            if let Some(base) = base {
-                let awaited = (numbered.last >= base).then_some((numbered.last, now));
-                let seen = Seen { next: base, begun_at: None, awaited, announced: numbered.last };
-                self.insert(node, seen);
+            let mut seen = Seen::from(base.unwrap_or(after));
+            seen.announced = numbered.last;
+            seen.awaited = (seen.next < after).then_some((numbered.last, now));
+            if base.is_none() {
+                // The last may still be on its way.
+                seen.open_from = 0;
             }
-            return 0;
+            self.insert(node, seen);
+            return if is_unknown { Shown::Unknown } else { Shown::Lost(0) };
         };
-        let mut lost = 0;
-        if let Some(begun_at) = seen.begun_at.take_if(|begun_at| *begun_at <= numbered.last) {
-            lost = base.map_or(0, |base| begun_at.saturating_sub(base));
+        let begun_at = seen.begun_at.take_if(|begun_at| *begun_at <= numbered.last);
+        let shown = match (begun_at, base) {
+            (Some(_), _) if is_unknown => Shown::Unknown,
+            (Some(begun_at), Some(base)) => Shown::Lost(begun_at.saturating_sub(base)),
+            _ => Shown::Lost(0),
+        };
+        if seen.next < numbered.first {
+            (seen.next, seen.open_from) = (numbered.first, numbered.first);
         }
-        seen.next = seen.next.max(numbered.first);
         seen.announced = seen.announced.max(numbered.last);
         if seen.awaited.is_none() && seen.next <= seen.announced {
             seen.awaited = Some((seen.announced, now));
         }
-        lost
+        shown
     }
 
     /// How many are lost because they were announced and have not come in time, and
@@ -113,6 +155,7 @@ impl Sequences {
                 if seen.next <= last {
                     lost += last - seen.next + 1;
                     seen.next = last.saturating_add(1);
+                    seen.open_from = seen.next;
                 }
                 let is_more = seen.next <= seen.announced;
                 seen.awaited = is_more.then_some((seen.announced, now));
@@ -137,7 +180,11 @@ mod tests {
     }
 
     fn announced(first: u64, before: u64, last: u64) -> Numbered {
-        Numbered { first, first_age_ms: 100, before, before_age_ms: 10, last }
+        Numbered { first, first_age_ms: 100, before, next_age_ms: 10, last, last_age_ms: 10 }
+    }
+
+    fn past(stood_since: u64) -> Past {
+        Past { stood_since, is_unheard: false }
     }
 
     #[test]
@@ -155,7 +202,8 @@ mod tests {
     fn the_loss_of_the_last_message_is_found_by_an_announcement() {
         let mut sequences = Sequences::default();
         sequences.on_message(1, number(1, 1));
-        assert_eq!(sequences.on_announced(1, &announced(1, 1, 3), 0, 1_000), 0);
+        let shown = sequences.on_announced(1, &announced(1, 1, 3), past(0), 1_000);
+        assert_eq!(shown, Shown::Lost(0));
         assert_eq!(sequences.overdue(1_499), (0, true));
         assert_eq!(sequences.overdue(1_500), (2, false));
         assert_eq!(sequences.on_message(1, number(3, 1)), Verdict::Repeat);
@@ -165,19 +213,34 @@ mod tests {
     #[test]
     fn all_of_a_numbering_that_began_after_the_subscription_is_expected() {
         let mut sequences = Sequences::default();
-        assert_eq!(sequences.on_announced(1, &announced(3, 2, 4), 800, 1_000), 0);
+        let shown = sequences.on_announced(1, &announced(3, 2, 4), past(800), 1_000);
+        assert_eq!(shown, Shown::Lost(0));
         assert_eq!(sequences.overdue(1_500), (2, false));
         let mut sequences = Sequences::default();
         sequences.on_message(1, number(4, 3));
-        assert_eq!(sequences.on_announced(1, &announced(3, 2, 4), 800, 1_000), 1);
+        let shown = sequences.on_announced(1, &announced(3, 2, 4), past(800), 1_000);
+        assert_eq!(shown, Shown::Lost(1));
     }
 
     #[test]
     fn what_was_published_before_the_subscription_is_not_expected() {
         let mut sequences = Sequences::default();
-        assert_eq!(sequences.on_announced(1, &announced(3, 4, 5), 995, 1_000), 0);
+        let shown = sequences.on_announced(1, &announced(3, 4, 5), past(995), 1_000);
+        assert_eq!(shown, Shown::Lost(0));
+        // It was on its way, and comes once.
+        assert_eq!(sequences.on_message(1, number(5, 3)), Verdict::New(0));
+        assert_eq!(sequences.on_message(1, number(5, 3)), Verdict::Repeat);
         assert_eq!(sequences.on_message(1, number(6, 3)), Verdict::New(0));
-        assert_eq!(sequences.on_announced(1, &announced(3, 5, 6), 995, 1_000), 0);
         assert_eq!(sequences.overdue(9_000), (0, false));
+    }
+
+    #[test]
+    fn where_an_announcement_was_lost_messages_may_be_missing() {
+        let mut sequences = Sequences::default();
+        let past = Past { stood_since: 995, is_unheard: true };
+        let shown = sequences.on_announced(1, &announced(3, 4, 5), past, 1_000);
+        assert_eq!(shown, Shown::Unknown);
+        let shown = sequences.on_announced(1, &announced(3, 5, 6), past, 1_000);
+        assert_eq!(shown, Shown::Lost(0));
     }
 }

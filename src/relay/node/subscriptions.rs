@@ -1,13 +1,13 @@
 //! Which channels this node receives, for whom, and since when. Knows no message.
 
-use std::{collections::VecDeque, mem};
+use std::{collections::VecDeque, mem, sync::Arc};
 
 use super::{
     super::broker::{Channel, Operation},
     history::Follower,
     map::Map,
     outputs::Outputs,
-    sequence::Sequences,
+    sequence::{Past, Sequences},
     settings::{ARRIVAL_MS, LINGER_MS},
 };
 
@@ -34,9 +34,12 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    /// What was published later should have arrived.
-    pub(super) fn stood_since(&self) -> u64 {
-        self.stood_since.map_or(u64::MAX, |at| at.saturating_add(ARRIVAL_MS))
+    /// What is known of messages of a node, one of whose heartbeats was last missing at
+    /// `missed_at`.
+    pub(super) fn past(&self, missed_at: u64) -> Past {
+        let stood_since = self.stood_since.map_or(u64::MAX, |at| at.saturating_add(ARRIVAL_MS));
+        let is_unheard = self.stood_since.is_some_and(|at| at < missed_at);
+        Past { stood_since, is_unheard }
     }
 }
 
@@ -187,6 +190,18 @@ impl Subscriptions {
         };
         let plain = self.channels.iter().filter(is_plain);
         let mut rooms: Vec<Channel> = plain.map(|(channel, _)| channel.clone()).collect();
+        rooms.sort_unstable();
+        rooms
+    }
+
+    /// Rooms with history, in order.
+    pub(super) fn rooms_with_history(&self) -> Vec<Arc<str>> {
+        let mut rooms: Vec<Arc<str>> = Vec::new();
+        for (channel, found) in &self.channels {
+            if let (Channel::Room(room), Some(_)) = (channel, &found.follower) {
+                rooms.push(room.clone());
+            }
+        }
         rooms.sort_unstable();
         rooms
     }

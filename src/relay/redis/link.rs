@@ -1,5 +1,5 @@
 //! The link to one server: a connection for commands and one for subscriptions, both
-//! watched for silence. Says what happens on it by [`Event`]s; decides nothing.
+//! watched for silence. Says what happens on it by [`LinkEvent`]s; decides nothing.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ const SILENT_LOOKS: u32 = 4;
 const WRITE_BYTES: usize = 256 << 10;
 
 /// What happens on links.
-pub(super) enum Event {
+pub(super) enum LinkEvent {
     /// A link has ended, and why.
     Lost(u64, String),
     /// Something was pushed on subscriptions, of so many bytes.
@@ -44,7 +44,7 @@ pub(super) enum Event {
     Subscribed(u64, Vec<Value>),
 }
 
-pub(super) type Events = UnboundedSender<Event>;
+pub(super) type Events = UnboundedSender<LinkEvent>;
 
 /// What reads and writes for a connection.
 type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -213,7 +213,7 @@ impl Link {
         tokio::spawn(async move {
             let count = pipeline.len();
             let answers = connection.send_packed_commands(&pipeline, 0, count).await;
-            let _ = events.send(Event::Answered(batch, answers.ok()));
+            let _ = events.send(LinkEvent::Answered(batch, answers.ok()));
         });
     }
 
@@ -224,7 +224,7 @@ impl Link {
         tokio::spawn(async move {
             let count = pipeline.len();
             if let Ok(answers) = connection.send_packed_commands(&pipeline, 0, count).await {
-                let _ = events.send(Event::Subscribed(id, answers));
+                let _ = events.send(LinkEvent::Subscribed(id, answers));
             }
         });
     }
@@ -244,7 +244,7 @@ fn drive(driver: Driver, id: u64, events: &Events) -> AbortHandle {
     let events = events.clone();
     let task = tokio::spawn(async move {
         driver.await;
-        let _ = events.send(Event::Lost(id, "the connection was closed".to_owned()));
+        let _ = events.send(LinkEvent::Lost(id, "the connection was closed".to_owned()));
     });
     task.abort_handle()
 }
@@ -264,7 +264,7 @@ impl AsyncPushSender for Push {
         let bytes = push.data.iter().map(|value| bytes_of(value).map_or(8, <[u8]>::len));
         let bytes = bytes.sum::<usize>() + 128;
         self.watch.came(bytes);
-        let event = Event::Pushed(self.id, push, bytes);
+        let event = LinkEvent::Pushed(self.id, push, bytes);
         self.events.send(event).map_err(|_| redis::aio::SendError)
     }
 }
@@ -355,7 +355,7 @@ async fn look(both: [MultiplexedConnection; 2], watches: [Arc<Watch>; 2], id: u6
         looks.tick().await;
         for looked in &mut both {
             if let Err(why) = looked.look().await {
-                let _ = events.send(Event::Lost(id, why.to_owned()));
+                let _ = events.send(LinkEvent::Lost(id, why.to_owned()));
                 return;
             }
         }

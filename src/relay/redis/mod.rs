@@ -20,7 +20,16 @@
 //! # Failure
 //!
 //! A link without any answer for a second is dead. A node that has lost one connects again
-//! after 50 ms, then after twice as long up to one second, each time a random part of it.
+//! after 50 ms, then after twice as long up to one second, of which a random part is left
+//! out. Sentinels and the cluster are asked where partitions are at each attempt and every
+//! few seconds, and whenever a server sends us elsewhere; the answer of more than half of
+//! them counts. A node is up when every partition has a link to a server that can be
+//! written to, and down, for all rooms, as soon as one has not.
+//!
+//! While a slot of a cluster moves, its server serves only what is whole on one side:
+//! appends to its rooms wait for up to two seconds, and then in the node's outage buffer,
+//! until the slot has moved. Nothing overtakes them. A failover can lose what the master had
+//! confirmed and its replica had not: a history then goes on from what the replica has.
 
 mod broker;
 mod context;

@@ -90,6 +90,10 @@ impl Names {
         }
     }
 
+    pub(super) fn room_channel(&self, room: &str) -> Vec<u8> {
+        self.name(self.room(room), b'r', room.as_bytes())
+    }
+
     pub(super) fn room(&self, room: &str) -> u16 {
         self.partition(room.as_bytes())
     }

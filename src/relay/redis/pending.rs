@@ -23,14 +23,14 @@ pub(super) enum Meaning {
     /// Done, or refused for good.
     Done(Option<Arrival>),
     /// Refused for good because of the server's state.
-    Refused(Option<Arrival>, Cause, String),
+    Refused(Option<Arrival>, RefusalCause, String),
     /// Not done: it is to be asked again, of another server perhaps.
     Again(Again),
 }
 
 /// Why a server refuses operations of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(super) enum RefusalCause {
     /// It cannot store more.
     Storage,
     /// It does not let us.
@@ -86,7 +86,7 @@ pub(super) fn command(
     operation: &Operation,
     names: &Names,
     scripts: &Scripts,
-    epoch: u64,
+    epoch: impl FnOnce() -> u64,
 ) -> Option<redis::Cmd> {
     Some(match operation {
         Operation::Subscribe(_) | Operation::Unsubscribe(_) => return None,
@@ -95,10 +95,10 @@ pub(super) fn command(
         }
         Operation::Append { room, message, limits, once, .. } => {
             let once = once.as_ref().map(|(once, window)| (&**once, *window));
-            scripts.append(names, &Append { room, message, limits: *limits, once }, epoch)
+            scripts.append(names, &Append { room, message, limits: *limits, once }, epoch())
         }
         Operation::Read { room, after, count, limits, .. } => {
-            scripts.read(names, room, *after, *count, *limits, epoch)
+            scripts.read(names, room, *after, *count, *limits, epoch())
         }
         Operation::Enter { room, who, ttl_ms } => {
             scripts.presence(names, &PresenceCall::Enter(room, who, *ttl_ms))
@@ -167,15 +167,19 @@ fn refusal(operation: &Operation, error: &ServerError) -> Meaning {
     let refused = failed(operation, BrokerError::Refused(text.clone()));
     if is("OOM") || details.contains("command not allowed when used memory") {
         let why = "Redis is out of memory: its maxmemory is reached".to_owned();
-        return Meaning::Refused(refused, Cause::Storage, why);
+        return Meaning::Refused(refused, RefusalCause::Storage, why);
     }
     if is("MISCONF") || is("NOREPLICAS") {
-        return Meaning::Refused(refused, Cause::Storage, format!("Redis does not write: {text}"));
+        return Meaning::Refused(
+            refused,
+            RefusalCause::Storage,
+            format!("Redis does not write: {text}"),
+        );
     }
     let acl = details.contains("No permissions") || details.contains("can't run this command");
     if is("NOPERM") || is("NOAUTH") || acl {
         let why = format!("Redis does not permit what is needed: {text}");
-        return Meaning::Refused(refused, Cause::Permission, why);
+        return Meaning::Refused(refused, RefusalCause::Permission, why);
     }
-    Meaning::Refused(refused, Cause::Key, format!("Redis refused an operation: {text}"))
+    Meaning::Refused(refused, RefusalCause::Key, format!("Redis refused an operation: {text}"))
 }

@@ -60,7 +60,7 @@ impl Scripts {
     }
 
     pub(super) fn append(&self, names: &Names, what: &Append<'_>, epoch: u64) -> Cmd {
-        let (_, channel) = names.channel(&Channel::Room(what.room.into()));
+        let channel = names.room_channel(what.room);
         let mut command = call(&self.append);
         command.arg(if what.once.is_some() { 3 } else { 2 });
         command.arg(names.key(b'm', what.room)).arg(names.key(b's', what.room));
@@ -99,7 +99,7 @@ impl Scripts {
             PresenceCall::Expire(room) => (room, "expire", 0, None),
             PresenceCall::List(room) => (room, "list", 0, None),
         };
-        let (_, channel) = names.channel(&Channel::Room(room.into()));
+        let channel = names.room_channel(room);
         let mut command = call(&self.presence);
         command.arg(3);
         for kind in [b'x', b'p', b'k'] {

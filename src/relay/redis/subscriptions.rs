@@ -11,8 +11,8 @@ const REPEAT_MS: u64 = 1000;
 struct Subscription {
     channel: Channel,
     partition: u16,
-    /// The link on which it was asked for; `None` if there is none.
-    link: Option<u64>,
+    /// The link on which it was asked for.
+    link: u64,
     wanted: bool,
     confirmed: bool,
     /// How often leaving was asked for and is not confirmed.
@@ -41,7 +41,7 @@ impl Subscriptions {
         name: Vec<u8>,
         channel: Channel,
         partition: u16,
-        link: Option<u64>,
+        link: u64,
         now: u64,
     ) {
         let entry = self.by_name.entry(name).or_insert(Subscription {
@@ -66,25 +66,21 @@ impl Subscriptions {
         let entry = self.by_name.get_mut(name)?;
         entry.wanted = false;
         entry.confirmed = false;
-        let Some(link) = entry.link else {
-            self.by_name.remove(name);
-            return None;
-        };
         entry.leaving += 1;
-        Some(link)
+        Some(entry.link)
     }
 
     /// The channel of a message on this link.
     pub(super) fn channel(&self, link: u64, name: &[u8]) -> Option<&Channel> {
         let entry = self.by_name.get(name)?;
-        (entry.wanted && entry.link == Some(link)).then_some(&entry.channel)
+        (entry.wanted && entry.link == link).then_some(&entry.channel)
     }
 
     /// The server has confirmed subscribing. Returns the channel if that is news.
     pub(super) fn confirm(&mut self, link: u64, name: &[u8]) -> Option<Channel> {
         let entry = self.by_name.get_mut(name)?;
         // With a leaving on its way, this is the answer to what was asked before it.
-        let news = entry.wanted && entry.link == Some(link) && entry.leaving == 0;
+        let news = entry.wanted && entry.link == link && entry.leaving == 0;
         if !news || entry.confirmed {
             return None;
         }
@@ -94,8 +90,7 @@ impl Subscriptions {
 
     /// The server has confirmed leaving, or sends us away.
     pub(super) fn left(&mut self, link: u64, name: &[u8]) -> Left {
-        let Some(entry) = self.by_name.get_mut(name).filter(|entry| entry.link == Some(link))
-        else {
+        let Some(entry) = self.by_name.get_mut(name).filter(|entry| entry.link == link) else {
             return Left::Asked;
         };
         if entry.leaving > 0 {
@@ -112,14 +107,14 @@ impl Subscriptions {
 
     /// Forgets what was on a link.
     pub(super) fn unlink(&mut self, link: u64) {
-        self.by_name.retain(|_, entry| entry.link != Some(link));
+        self.by_name.retain(|_, entry| entry.link != link);
     }
 
     /// Forgets the channels of a partition that are not on this link. Returns the wanted.
     pub(super) fn moved(&mut self, partition: u16, link: u64) -> Vec<Channel> {
         let mut gone = Vec::new();
         self.by_name.retain(|_, entry| {
-            let goes = entry.partition == partition && entry.link != Some(link);
+            let goes = entry.partition == partition && entry.link != link;
             if goes && entry.wanted {
                 gone.push(entry.channel.clone());
             }
@@ -133,10 +128,10 @@ impl Subscriptions {
         let mut overdue = Vec::new();
         for (name, entry) in &mut self.by_name {
             let late = entry.wanted && !entry.confirmed && entry.asked_at + REPEAT_MS <= now;
-            if let (true, Some(link)) = (late, entry.link) {
+            if late {
                 // Whatever has become of leaving: what is asked now comes behind it.
                 (entry.asked_at, entry.leaving) = (now, 0);
-                overdue.push((link, name.clone()));
+                overdue.push((entry.link, name.clone()));
             }
         }
         overdue
@@ -153,7 +148,7 @@ mod tests {
 
     fn with_room() -> Subscriptions {
         let mut subscriptions = Subscriptions::default();
-        subscriptions.want(b"n".to_vec(), room(), 0, Some(1), 0);
+        subscriptions.want(b"n".to_vec(), room(), 0, 1, 0);
         subscriptions
     }
 
@@ -162,7 +157,7 @@ mod tests {
         let mut subscriptions = with_room();
         assert_eq!(subscriptions.confirm(1, b"n"), Some(room()));
         assert_eq!(subscriptions.unwant(b"n"), Some(1));
-        subscriptions.want(b"n".to_vec(), room(), 0, Some(1), 0);
+        subscriptions.want(b"n".to_vec(), room(), 0, 1, 0);
         assert_eq!(subscriptions.left(1, b"n"), Left::Asked);
         assert_eq!(subscriptions.confirm(1, b"n"), Some(room()));
         assert_eq!(subscriptions.channel(1, b"n"), Some(&room()));

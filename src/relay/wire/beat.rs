@@ -41,10 +41,12 @@ pub struct Numbered {
     pub first_age_ms: u64,
     /// The last number when the channel was last announced.
     pub before: u64,
-    /// How long ago that was.
-    pub before_age_ms: u64,
+    /// How long ago the number behind that was given, if one was.
+    pub next_age_ms: u64,
     /// The last number.
     pub last: u64,
+    /// How long ago it was given.
+    pub last_age_ms: u64,
 }
 
 impl Announcement {
@@ -66,7 +68,8 @@ impl Announcement {
                 writer.number(numbered.last.saturating_sub(numbered.before));
                 writer.number(numbered.last.saturating_sub(numbered.first));
                 writer.number(numbered.first_age_ms);
-                writer.number(numbered.before_age_ms);
+                writer.number(numbered.next_age_ms);
+                writer.number(numbered.last_age_ms);
             }
             Self::Stored(room, position) => {
                 writer.byte(5);
@@ -97,8 +100,9 @@ impl Announcement {
         if first > before.saturating_add(1) {
             return Err(Malformed);
         }
-        let (first_age_ms, before_age_ms) = (reader.number()?, reader.number()?);
-        let numbered = Numbered { first, first_age_ms, before, before_age_ms, last };
+        let (first_age_ms, next_age_ms) = (reader.number()?, reader.number()?);
+        let last_age_ms = reader.number()?;
+        let numbered = Numbered { first, first_age_ms, before, next_age_ms, last, last_age_ms };
         Ok(Self::Numbered(channel, numbered))
     }
 }

@@ -53,13 +53,20 @@ fn all_kinds() -> Vec<(Channel, Bytes)> {
         Presence { client: client(2), user: Some("carol".into()) },
     ];
     let answer = ClusterAnswer { count: 2, members, nodes: 1, missing: 0 };
-    found.push((Channel::Node(1), encode_answer(NODE, 5, &answer)));
+    found.push((Channel::Node(1), encode_answer(NODE, number, 5, &answer)));
     found.push((Channel::Control(0), encode_announce(NODE)));
     found
 }
 
 fn beat() -> Beat {
-    let numbered = Numbered { first: 3, first_age_ms: 900, before: 7, before_age_ms: 250, last: 9 };
+    let numbered = Numbered {
+        first: 3,
+        first_age_ms: 900,
+        before: 7,
+        next_age_ms: 250,
+        last: 9,
+        last_age_ms: 5,
+    };
     let channels = [
         Channel::Control(3),
         Channel::Everyone,
@@ -93,7 +100,7 @@ fn again(message: &Message) -> Bytes {
         Body::Command(command) => encode_command(node, number, command),
         Body::Beat(beat) => encode_beat(node, beat),
         Body::Question(ask, question) => encode_question(node, *ask, question),
-        Body::Answer(ask, answer) => encode_answer(node, *ask, answer),
+        Body::Answer(ask, answer) => encode_answer(node, number, *ask, answer),
         Body::Announce => encode_announce(node),
     }
 }

@@ -6,10 +6,12 @@ use redis::Value;
 use super::RedisBroker;
 use crate::relay::redis::{
     link::{REPLICA, is_denied},
-    pending::{self, Again, Cause, Meaning, Pending},
+    pending::{self, Again, Meaning, Pending, RefusalCause},
     scripts::Scripts,
 };
 
+/// How soon an operation that was not done is tried again, in milliseconds.
+pub(super) const AGAIN_MS: u64 = 25;
 /// How long a refusal counts as the server's state if none follows, in milliseconds.
 const REFUSAL_MS: u64 = 5000;
 
@@ -24,10 +26,23 @@ impl RedisBroker {
         for pending in batch {
             let partition = &mut self.partitions[usize::from(pending.partition)];
             partition.in_flight -= 1;
-            match answers.next() {
-                Some(answer) => self.on_answer(pending, answer, now),
-                None => self.drop_pending(&pending),
+            let is_last = partition.in_flight == 0;
+            if let Some(answer) = answers.next() {
+                self.on_answer(pending, answer, now);
+            } else {
+                // What is behind it must not overtake it when the node repeats it.
+                partition.is_closed &= !is_last;
+                self.drop_held(pending.partition);
+                self.drop_pending(&pending);
             }
+        }
+    }
+
+    /// Gives up all that waits for a partition.
+    pub(super) fn drop_held(&mut self, partition: u16) {
+        let held = std::mem::take(&mut self.partitions[usize::from(partition)].held);
+        for pending in held.values() {
+            self.drop_pending(pending);
         }
     }
 
@@ -40,6 +55,11 @@ impl RedisBroker {
     fn on_answer(&mut self, pending: Pending, answer: Value, now: u64) {
         let arrival = match pending::meaning(&pending.operation, answer) {
             Meaning::Done(arrival) => {
+                let partition = &mut self.partitions[usize::from(pending.partition)];
+                if !partition.held.is_empty() {
+                    (partition.is_open, partition.again_at) = (true, now);
+                }
+                partition.is_closed &= partition.in_flight > 0;
                 if pending::stores(&pending.operation) {
                     self.accepted("storage");
                 }
@@ -56,17 +76,20 @@ impl RedisBroker {
     }
 
     fn again(&mut self, pending: Pending, again: Again, now: u64) {
-        let link = self.link(pending.partition).map(|(_, link)| link.id);
-        match (again, link) {
+        let id = self.partitions[usize::from(pending.partition)].link;
+        match (again, id) {
             (Again::Moved, _) => self.plan_soon(now),
-            (Again::Scripts, Some(_)) => {
-                if let Some((_, link)) = self.link(pending.partition) {
+            (Again::Scripts, Some(id)) => {
+                if let Some(link) = self.link(id) {
                     link.send(Scripts::load(), Vec::new());
                 }
             }
             (Again::Replica, Some(id)) => self.on_lost(id, REPLICA, now),
             _ => {}
         }
+        let partition = &mut self.partitions[usize::from(pending.partition)];
+        partition.is_open = false;
+        partition.again_at = now + AGAIN_MS;
         self.hold(pending, now);
     }
 
@@ -76,7 +99,7 @@ impl RedisBroker {
             let text = format!("{} {}", error.code(), error.details().unwrap_or_default());
             if is_denied(&error) {
                 let why = format!("Redis does not permit to subscribe: {text}");
-                self.refused(Cause::Permission, why, now);
+                self.refused(RefusalCause::Permission, why, now);
             } else {
                 // The subscription is asked for again until it is confirmed.
                 self.plan_soon(now);
@@ -84,11 +107,11 @@ impl RedisBroker {
         }
     }
 
-    fn refused(&mut self, cause: Cause, why: String, now: u64) {
+    fn refused(&mut self, cause: RefusalCause, why: String, now: u64) {
         let name = match cause {
-            Cause::Storage => "storage",
-            Cause::Permission => "permission",
-            Cause::Key => {
+            RefusalCause::Storage => "storage",
+            RefusalCause::Permission => "permission",
+            RefusalCause::Key => {
                 tracing::debug!("{why}");
                 return;
             }

@@ -5,7 +5,7 @@ mod answers;
 mod upkeep;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     hash::{BuildHasher, RandomState},
     sync::Arc,
 };
@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::{
     context::Context,
     discovery::News,
-    link::{Event, Link},
+    link::{Link, LinkEvent},
     names::{CLUSTER_PARTITIONS, Names},
     pending::{self, Pending},
     scripts::{self, Scripts},
@@ -35,8 +35,6 @@ const OUTSTANDING_BYTES: usize = 8 << 20;
 const MOST_OUTSTANDING_BYTES: usize = 4 * OUTSTANDING_BYTES;
 /// Commands for subscriptions in one write.
 const SUBSCRIBE_BATCH: usize = 512;
-/// How soon an operation that was not done is tried again, in milliseconds.
-const AGAIN_MS: u64 = 25;
 
 /// The first pause before connecting again, and the longest, in milliseconds: short
 /// enough to be back within two seconds of the server.
@@ -45,10 +43,17 @@ const BACKOFF_MS: (u64, u64) = (50, 1000);
 #[derive(Default)]
 struct Partition {
     owner: Option<Address>,
+    /// The link to its owner, if it stands.
+    link: Option<u64>,
     in_flight: usize,
     /// Not done, to be tried again in this order when nothing is in flight.
     held: BTreeMap<u64, Pending>,
     again_at: u64,
+    /// Whether the first that was tried again was done, and the rest may follow.
+    is_open: bool,
+    /// Whether nothing new is sent before what is in flight was done: it may have gone
+    /// to another server, or may be refused once more, and nothing is to overtake it.
+    is_closed: bool,
 }
 
 /// The broker. Give it operations ([`RedisBroker::submit`]), events
@@ -56,10 +61,11 @@ struct Partition {
 pub struct RedisBroker {
     context: Arc<Context>,
     status: Arc<RelayStatus>,
-    events: UnboundedReceiver<Event>,
+    events: UnboundedReceiver<LinkEvent>,
     news: UnboundedReceiver<News>,
     tell: UnboundedSender<News>,
-    links: HashMap<Address, Link>,
+    /// One for each server: a few.
+    links: Vec<(Address, Link)>,
     partitions: Vec<Partition>,
     subscriptions: Subscriptions,
     arrivals: Vec<Arrival>,
@@ -77,6 +83,8 @@ pub struct RedisBroker {
     backoff_ms: u64,
     /// When repeated and reviewed next.
     review_at: u64,
+    /// When it is asked next where partitions are.
+    ask_at: u64,
     next_link: u64,
     sequence: u64,
     outstanding: usize,
@@ -85,11 +93,28 @@ pub struct RedisBroker {
     random: RandomState,
 }
 
-/// Commands for one server each.
+/// Commands for a link.
+struct Batch {
+    link: u64,
+    commands: Pipeline,
+    pending: Vec<Pending>,
+    subscriptions: Pipeline,
+}
+
+/// At most one batch for each link.
 #[derive(Default)]
-struct Batches {
-    commands: HashMap<Address, (Pipeline, Vec<Pending>)>,
-    subscriptions: HashMap<Address, Pipeline>,
+struct Batches(Vec<Batch>);
+
+impl Batches {
+    fn of(&mut self, link: u64) -> &mut Batch {
+        let known = self.0.iter().position(|batch| batch.link == link);
+        let at = known.unwrap_or_else(|| {
+            let (commands, subscriptions) = (Pipeline::new(), Pipeline::new());
+            self.0.push(Batch { link, commands, pending: Vec::new(), subscriptions });
+            self.0.len() - 1
+        });
+        &mut self.0[at]
+    }
 }
 
 impl RedisBroker {
@@ -107,7 +132,7 @@ impl RedisBroker {
             events,
             news,
             tell,
-            links: HashMap::new(),
+            links: Vec::new(),
             partitions: (0..partitions).map(|_| Partition::default()).collect(),
             subscriptions: Subscriptions::default(),
             arrivals: Vec::new(),
@@ -120,6 +145,7 @@ impl RedisBroker {
             plan_at: 0,
             backoff_ms: BACKOFF_MS.0,
             review_at: 0,
+            ask_at: 0,
             next_link: 1,
             sequence: 0,
             outstanding: 0,
@@ -142,7 +168,9 @@ impl RedisBroker {
     pub fn pause(&mut self, paused: bool) {
         if self.is_paused != paused {
             self.is_paused = paused;
-            self.links.values().for_each(|link| link.pause(paused));
+            for (_, link) in &self.links {
+                link.pause(paused);
+            }
         }
     }
 
@@ -174,7 +202,7 @@ impl RedisBroker {
         self.take_in(events, news, now());
     }
 
-    fn take_in(&mut self, events: Vec<Event>, news: Option<News>, now: u64) {
+    fn take_in(&mut self, events: Vec<LinkEvent>, news: Option<News>, now: u64) {
         match news {
             Some(News::Planned(plan)) => self.on_plan(plan, now),
             Some(News::Master(master)) => self.on_master(&master, now),
@@ -202,42 +230,37 @@ impl RedisBroker {
         self.random.hash_one((self.sequence, self.next_link, self.plan_at))
     }
 
-    fn link(&self, partition: u16) -> Option<(&Address, &Link)> {
-        let owner = self.partitions.get(usize::from(partition))?.owner.as_ref()?;
-        self.links.get_key_value(owner)
+    fn link(&self, id: u64) -> Option<&Link> {
+        self.links.iter().map(|(_, link)| link).find(|link| link.id == id)
     }
 
     fn subscribe(&mut self, channel: Channel, now: u64, batches: &mut Batches) {
         let (partition, name) = self.context.names.channel(&channel);
-        let link = self.link(partition).map(|(address, link)| (address.clone(), link.id));
-        let id = link.as_ref().map(|(_, id)| *id);
         // Without a link: all that is wanted is subscribed again when there is one.
-        if let Some((address, _)) = link {
-            self.subscriptions.want(name.clone(), channel, partition, id, now);
-            self.push_subscription(&address, true, &name, batches);
+        if let Some(link) = self.partitions[usize::from(partition)].link {
+            self.push_subscription(link, true, &name, batches);
+            self.subscriptions.want(name, channel, partition, link, now);
         }
     }
 
     fn unsubscribe(&mut self, channel: &Channel, batches: &mut Batches) {
         let (_, name) = self.context.names.channel(channel);
-        let link = self.subscriptions.unwant(&name);
-        let address = self.links.iter().find(|(_, known)| Some(known.id) == link);
-        if let Some(address) = address.map(|(address, _)| address.clone()) {
-            self.push_subscription(&address, false, &name, batches);
+        if let Some(link) = self.subscriptions.unwant(&name) {
+            self.push_subscription(link, false, &name, batches);
         }
     }
 
-    fn push_subscription(&self, address: &Address, on: bool, name: &[u8], batches: &mut Batches) {
+    fn push_subscription(&self, link: u64, on: bool, name: &[u8], batches: &mut Batches) {
         let command = match (self.partitions.len() > 1, on) {
             (false, true) => "SUBSCRIBE",
             (false, false) => "UNSUBSCRIBE",
             (true, true) => "SSUBSCRIBE",
             (true, false) => "SUNSUBSCRIBE",
         };
-        let pipeline = batches.subscriptions.entry(address.clone()).or_default();
+        let pipeline = &mut batches.of(link).subscriptions;
         pipeline.cmd(command).arg(name);
         if pipeline.len() >= SUBSCRIBE_BATCH
-            && let Some(link) = self.links.get(address)
+            && let Some(link) = self.link(link)
         {
             link.subscribe(std::mem::take(pipeline));
         }
@@ -251,7 +274,8 @@ impl RedisBroker {
             return self.give_up(&pending.operation);
         }
         self.outstanding += pending::weight(&pending.operation);
-        if self.partitions[usize::from(partition)].held.is_empty() {
+        let place = &self.partitions[usize::from(partition)];
+        if place.held.is_empty() && !place.is_closed {
             self.push_command(pending, batches);
         } else {
             self.hold(pending, now);
@@ -259,18 +283,17 @@ impl RedisBroker {
     }
 
     fn push_command(&mut self, pending: Pending, batches: &mut Batches) {
-        let epoch = self.random();
         let Context { names, scripts, .. } = &*self.context;
+        let epoch = || self.random();
         let command = pending::command(&pending.operation, names, scripts, epoch);
-        let address = self.link(pending.partition).map(|(address, _)| address.clone());
-        let (Some(address), Some(command)) = (address, command) else {
-            self.outstanding -= pending::weight(&pending.operation);
-            return self.give_up(&pending.operation);
+        let partition = &mut self.partitions[usize::from(pending.partition)];
+        let (Some(link), Some(command)) = (partition.link, command) else {
+            return self.drop_pending(&pending);
         };
-        self.partitions[usize::from(pending.partition)].in_flight += 1;
-        let (pipeline, batch) = batches.commands.entry(address).or_default();
-        pipeline.add_command(command);
-        batch.push(pending);
+        partition.in_flight += 1;
+        let batch = batches.of(link);
+        batch.commands.add_command(command);
+        batch.pending.push(pending);
     }
 
     fn give_up(&mut self, operation: &Operation) {
@@ -282,35 +305,35 @@ impl RedisBroker {
             pending.held_since = now;
         }
         let partition = &mut self.partitions[usize::from(pending.partition)];
-        partition.again_at = partition.again_at.max(now + AGAIN_MS);
         partition.held.insert(pending.sequence, pending);
     }
 
     fn send(&mut self, batches: Batches, now: u64) {
-        for (address, (pipeline, batch)) in batches.commands {
-            match self.links.get(&address) {
-                Some(link) => link.send(pipeline, batch),
-                None => self.on_answers(batch, None, now),
+        for Batch { link, commands, pending, subscriptions } in batches.0 {
+            let Some(link) = self.link(link) else {
+                self.on_answers(pending, None, now);
+                continue;
+            };
+            if !subscriptions.is_empty() {
+                link.subscribe(subscriptions);
             }
-        }
-        for (address, pipeline) in batches.subscriptions {
-            if let Some(link) = self.links.get(&address).filter(|_| !pipeline.is_empty()) {
-                link.subscribe(pipeline);
+            if !commands.is_empty() {
+                link.send(commands, pending);
             }
         }
     }
 
-    fn on_event(&mut self, event: Event, now: u64) {
+    fn on_event(&mut self, event: LinkEvent, now: u64) {
         match event {
-            Event::Lost(link, why) => self.on_lost(link, &why, now),
-            Event::Pushed(link, push, bytes) => {
-                if let Some(link) = self.links.values().find(|known| known.id == link) {
+            LinkEvent::Lost(link, why) => self.on_lost(link, &why, now),
+            LinkEvent::Pushed(link, push, bytes) => {
+                if let Some(link) = self.link(link) {
                     link.taken(bytes);
                 }
                 self.on_push(link, push, now);
             }
-            Event::Answered(batch, answers) => self.on_answers(batch, answers, now),
-            Event::Subscribed(link, answers) => self.on_subscribed(link, answers, now),
+            LinkEvent::Answered(batch, answers) => self.on_answers(batch, answers, now),
+            LinkEvent::Subscribed(link, answers) => self.on_subscribed(link, answers, now),
         }
     }
 

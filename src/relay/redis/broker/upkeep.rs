@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{BACKOFF_MS, Batches, RedisBroker};
+use super::{BACKOFF_MS, Batches, RedisBroker, answers::AGAIN_MS};
 use crate::relay::{
     broker::Arrival,
     redis::{
@@ -16,8 +16,13 @@ use crate::relay::{
 
 /// The least time between two looks at where partitions are, in milliseconds.
 const PLAN_EVERY_MS: u64 = 100;
-/// The most, where they can move without our being told.
+/// How often subscriptions and refusals are looked at, in milliseconds.
 const REVIEW_EVERY_MS: u64 = 1000;
+/// How often it is asked where partitions are although nothing tells that they have
+/// moved, in milliseconds.
+const SENTINELS_EVERY_MS: u64 = 2000;
+/// The same in a cluster, where every message that is misdirected tells.
+const CLUSTER_EVERY_MS: u64 = 5000;
 /// How long an operation may wait for its partition, in milliseconds.
 const HELD_MS: u64 = 2000;
 
@@ -32,7 +37,9 @@ impl RedisBroker {
             self.review_at = now + REVIEW_EVERY_MS;
             self.forget_refusals(now);
             self.repeat_subscriptions(now);
-            self.review(now);
+            if self.is_up && self.ask_at <= now {
+                self.review(now);
+            }
         }
     }
 
@@ -47,7 +54,8 @@ impl RedisBroker {
     /// Finds out where partitions are, and connects.
     fn plan(&mut self) {
         (self.is_planning, self.plan_at) = (true, u64::MAX);
-        let linked: BTreeSet<Address> = self.links.keys().cloned().collect();
+        let linked: BTreeSet<Address> =
+            self.links.iter().map(|(address, _)| address.clone()).collect();
         let first_id = self.next_link;
         self.next_link += self.partitions.len() as u64;
         let planning =
@@ -87,7 +95,7 @@ impl RedisBroker {
                 if self.ups > 0 {
                     RelayCounters::add(&self.status.counters.reconnects, 1);
                 }
-                self.links.insert(address, link);
+                self.links.push((address, link));
             } else {
                 failed = Some(format!("{address}: the connection was closed"));
             }
@@ -96,15 +104,9 @@ impl RedisBroker {
         for (partition, owner) in (0u16..).zip(plan.owners) {
             self.set_owner(partition, owner);
         }
-        let owned = |address: &Address| {
-            self.partitions.iter().any(|partition| partition.owner.as_ref() == Some(address))
-        };
-        let unused: Vec<Address> =
-            self.links.keys().filter(|address| !owned(address)).cloned().collect();
-        for address in unused {
-            self.links.remove(&address);
-        }
-        if (0..self.partitions.len() as u16).all(|partition| self.link(partition).is_some()) {
+        let partitions = &self.partitions;
+        self.links.retain(|(_, link)| partitions.iter().any(|known| known.link == Some(link.id)));
+        if self.partitions.iter().all(|partition| partition.link.is_some()) {
             self.backoff_ms = BACKOFF_MS.0;
             self.go_up();
         } else {
@@ -114,13 +116,16 @@ impl RedisBroker {
     }
 
     fn set_owner(&mut self, partition: u16, owner: Address) {
-        let place = &mut self.partitions[usize::from(partition)].owner;
-        if place.as_ref() == Some(&owner) {
+        let mut links = self.links.iter().filter(|(address, _)| *address == owner);
+        let link = links.next().map(|(_, link)| link.id);
+        let place = &mut self.partitions[usize::from(partition)];
+        let before = std::mem::replace(&mut place.link, link);
+        if place.owner.as_ref() == Some(&owner) && before == link {
             return;
         }
-        *place = Some(owner);
-        let link = self.link(partition).map_or(u64::MAX, |(_, link)| link.id);
-        let lost = self.subscriptions.moved(partition, link);
+        place.owner = Some(owner);
+        place.is_closed |= place.in_flight > 0;
+        let lost = self.subscriptions.moved(partition, link.unwrap_or(u64::MAX));
         if self.is_up {
             self.arrivals.extend(lost.into_iter().map(Arrival::Unsubscribed));
         }
@@ -142,15 +147,18 @@ impl RedisBroker {
             return;
         }
         self.is_up = false;
-        tracing::warn!("Redis is away: {why}");
-        self.reason.clone_from(&why);
-        self.arrivals.push(Arrival::Down(why));
+        let reason = format!("Redis is away: {why}");
+        tracing::warn!("{reason}");
+        self.reason = why;
+        self.arrivals.push(Arrival::Down(reason));
     }
 
     pub(super) fn on_lost(&mut self, id: u64, why: &str, now: u64) {
-        let address = self.links.iter().find(|(_, link)| link.id == id);
-        let Some(address) = address.map(|(address, _)| address.clone()) else { return };
-        self.links.remove(&address);
+        let at = self.links.iter().position(|(_, link)| link.id == id);
+        let Some((address, _)) = at.map(|at| self.links.swap_remove(at)) else { return };
+        for partition in &mut self.partitions {
+            partition.link.take_if(|link| *link == id);
+        }
         // That it is down says that nothing is subscribed any more.
         self.subscriptions.unlink(id);
         self.go_down(format!("{address}: {why}"));
@@ -158,7 +166,7 @@ impl RedisBroker {
     }
 
     pub(super) fn on_master(&mut self, master: &Address, now: u64) {
-        let mut others = self.links.iter().filter(|(address, _)| *address != master);
+        let mut others = self.links.iter().filter(|(address, _)| address != master);
         if let Some(id) = others.next().map(|(_, link)| link.id) {
             self.on_lost(id, "the sentinels name another master", now);
         }
@@ -166,13 +174,14 @@ impl RedisBroker {
 
     /// Looks whether partitions have moved without our being told.
     fn review(&mut self, now: u64) {
-        if !self.is_up {
-            return;
-        }
         match &self.context.settings.url.topology {
             Topology::Single => {}
-            Topology::Cluster => self.plan_at = self.plan_at.min(now),
+            Topology::Cluster => {
+                self.ask_at = now + CLUSTER_EVERY_MS;
+                self.plan_at = self.plan_at.min(now);
+            }
             Topology::Sentinel(service) => {
+                self.ask_at = now + SENTINELS_EVERY_MS;
                 let (context, service) = (self.context.clone(), service.clone());
                 let tell = self.tell.clone();
                 tokio::spawn(async move {
@@ -188,32 +197,36 @@ impl RedisBroker {
 
     fn repeat_subscriptions(&mut self, now: u64) {
         let mut batches = Batches::default();
-        for (id, name) in self.subscriptions.overdue(now) {
-            let address = self.links.iter().find(|(_, link)| link.id == id);
-            if let Some(address) = address.map(|(address, _)| address.clone()) {
-                self.push_subscription(&address, true, &name, &mut batches);
-            }
+        for (link, name) in self.subscriptions.overdue(now) {
+            self.push_subscription(link, true, &name, &mut batches);
         }
         self.send(batches, now);
     }
 
-    /// Tries again what was not done, once nothing of its partition is on its way.
+    /// Tries again what was not done, once nothing of its partition is on its way: the
+    /// first alone, and all others when it is done, so that none overtakes another.
     fn release(&mut self, now: u64) {
         let mut batches = Batches::default();
         for at in 0..self.partitions.len() {
             let partition = &mut self.partitions[at];
-            if partition.held.is_empty() || partition.again_at > now || partition.in_flight > 0 {
+            if partition.again_at > now || partition.in_flight > 0 {
                 continue;
             }
-            let held = std::mem::take(&mut partition.held);
-            let is_linked = self.link(at as u16).is_some();
-            for (_, pending) in held {
-                if pending.held_since + HELD_MS <= now {
-                    self.drop_pending(&pending);
-                } else if is_linked {
-                    self.push_command(pending, &mut batches);
-                } else {
-                    self.hold(pending, now);
+            let Some(first) = partition.held.values().next() else { continue };
+            if first.held_since + HELD_MS <= now {
+                self.drop_held(at as u16);
+                continue;
+            }
+            partition.again_at = now + AGAIN_MS;
+            let is_open = partition.is_open;
+            if partition.link.is_none() {
+                continue;
+            }
+            while let Some((_, pending)) = self.partitions[at].held.pop_first() {
+                self.push_command(pending, &mut batches);
+                if !is_open {
+                    self.partitions[at].is_closed = true;
+                    break;
                 }
             }
         }
