@@ -86,6 +86,30 @@ fn after_a_failover_by_command_the_old_master_is_left_at_once() {
 }
 
 #[test]
+fn a_history_that_a_failover_cut_short_is_another_one() {
+    let mut watched = Watched::start();
+    let mut peer = Peer::up(&watched.url());
+    let mut append =
+        |message: &str| until("a server that appends", || peer.append("r", message, None).ok()).0;
+    let before = append("replicated");
+    until("a replica that has it", || {
+        let length: u64 = watched.servers[1].ask(&["DBSIZE"]);
+        (length > 0).then_some(())
+    });
+    // What the master confirms now never reaches the replica.
+    watched.servers[1].pause();
+    let _: u64 = watched.servers[0].ask(&["CLIENT", "KILL", "TYPE", "replica"]);
+    let lost = append("lost");
+    assert_eq!((lost.epoch, lost.offset), (before.epoch, before.offset + 1));
+    watched.servers[0].kill();
+    watched.servers[1].resume();
+    let after = append("after it");
+    assert_eq!(after.offset, lost.offset);
+    assert_ne!(after.epoch, lost.epoch, "an offset has come twice");
+    assert_eq!(append("and on").epoch, after.epoch);
+}
+
+#[test]
 fn a_service_that_no_sentinel_knows_is_named() {
     let watched = Watched::start();
     let url = watched.url().replace("/main", "/other");

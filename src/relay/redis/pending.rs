@@ -4,7 +4,7 @@ use redis::{ServerError, Value};
 
 use super::{
     names::Names,
-    scripts::{self, Append, PresenceCall, Scripts},
+    scripts::{self, Append, Place, PresenceCall, Scripts},
 };
 use crate::relay::broker::{Arrival, BrokerError, Operation};
 
@@ -87,6 +87,7 @@ pub(super) fn command(
     names: &Names,
     scripts: &Scripts,
     epoch: impl FnOnce() -> u64,
+    place: &Place,
 ) -> Option<redis::Cmd> {
     Some(match operation {
         Operation::Subscribe(_) | Operation::Unsubscribe(_) => return None,
@@ -95,10 +96,11 @@ pub(super) fn command(
         }
         Operation::Append { room, message, limits, once, .. } => {
             let once = once.as_ref().map(|(once, window)| (&**once, *window));
-            scripts.append(names, &Append { room, message, limits: *limits, once }, epoch())
+            let append = Append { room, message, limits: *limits, once };
+            scripts.append(names, &append, epoch(), place)
         }
         Operation::Read { room, after, count, limits, .. } => {
-            scripts.read(names, room, *after, *count, *limits, epoch())
+            scripts.read(names, room, *after, *count, *limits, epoch(), place)
         }
         Operation::Enter { room, who, ttl_ms } => {
             scripts.presence(names, &PresenceCall::Enter(room, who, *ttl_ms))

@@ -59,7 +59,13 @@ impl Scripts {
         command
     }
 
-    pub(super) fn append(&self, names: &Names, what: &Append<'_>, epoch: u64) -> Cmd {
+    pub(super) fn append(
+        &self,
+        names: &Names,
+        what: &Append<'_>,
+        epoch: u64,
+        place: &Place,
+    ) -> Cmd {
         let channel = names.room_channel(what.room);
         let mut command = call(&self.append);
         command.arg(if what.once.is_some() { 3 } else { 2 });
@@ -71,6 +77,7 @@ impl Scripts {
         command.arg(&what.message[..]).arg(channel).arg(self.publish);
         command.arg(limits.count).arg(limits.age_ms).arg(epoch_text(epoch));
         command.arg(what.once.map_or(1, |(_, window)| window.clamp(1, MOST_MS)));
+        command.arg(&place.at).arg(&place.others);
         command
     }
 
@@ -82,6 +89,7 @@ impl Scripts {
         count: u64,
         limits: HistoryLimits,
         epoch: u64,
+        place: &Place,
     ) -> Cmd {
         let mut command = call(&self.read);
         command.arg(2).arg(names.key(b'm', room)).arg(names.key(b's', room));
@@ -89,6 +97,7 @@ impl Scripts {
         let after = after.min(MOST_OFFSET);
         command.arg(after).arg(count.min(MOST_ENTRIES));
         command.arg(bounded(limits).age_ms).arg(epoch_text(epoch));
+        command.arg(&place.at).arg(&place.others);
         command
     }
 
@@ -109,6 +118,15 @@ impl Scripts {
         command.arg(ttl_ms.min(MOST_MS)).arg(who.map_or_else(String::new, presence_text));
         command
     }
+}
+
+/// Where a history is: it may have been somewhere else before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The server's address; empty if there is no other.
+    pub(super) at: String,
+    /// Those of the other masters.
+    pub(super) others: Vec<String>,
 }
 
 /// What [`Scripts::append`] takes.

@@ -19,7 +19,7 @@ use super::{
     link::{Link, LinkEvent},
     names::{CLUSTER_PARTITIONS, Names},
     pending::{self, Pending},
-    scripts::{self, Scripts},
+    scripts::{self, Place, Scripts},
     settings::RedisSettings,
     subscriptions::{Left, Subscriptions},
     url::{Address, Topology},
@@ -43,6 +43,8 @@ const BACKOFF_MS: (u64, u64) = (50, 1000);
 #[derive(Default)]
 struct Partition {
     owner: Option<Address>,
+    /// The same for histories.
+    place: Place,
     /// The link to its owner, if it stands.
     link: Option<u64>,
     in_flight: usize,
@@ -285,7 +287,8 @@ impl RedisBroker {
     fn push_command(&mut self, pending: Pending, batches: &mut Batches) {
         let Context { names, scripts, .. } = &*self.context;
         let epoch = || self.random();
-        let command = pending::command(&pending.operation, names, scripts, epoch);
+        let place = &self.partitions[usize::from(pending.partition)].place;
+        let command = pending::command(&pending.operation, names, scripts, epoch, place);
         let partition = &mut self.partitions[usize::from(pending.partition)];
         let (Some(link), Some(command)) = (partition.link, command) else {
             return self.drop_pending(&pending);

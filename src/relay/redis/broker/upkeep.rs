@@ -8,6 +8,7 @@ use crate::relay::{
     broker::Arrival,
     redis::{
         discovery::{self, News, Plan},
+        scripts::Place,
         tls,
         url::{Address, Topology},
     },
@@ -101,6 +102,7 @@ impl RedisBroker {
             }
         }
         self.servers = plan.servers;
+        self.set_places(&plan.owners);
         for (partition, owner) in (0u16..).zip(plan.owners) {
             self.set_owner(partition, owner);
         }
@@ -112,6 +114,19 @@ impl RedisBroker {
         } else {
             self.go_down(failed.unwrap_or_else(|| "a server is missing".to_owned()));
             self.plan_later(now);
+        }
+    }
+
+    /// Where histories are, if they may be somewhere else tomorrow.
+    fn set_places(&mut self, owners: &[Address]) {
+        if self.context.settings.url.topology == Topology::Single {
+            return;
+        }
+        let masters: BTreeSet<String> = owners.iter().map(ToString::to_string).collect();
+        for (known, owner) in self.partitions.iter_mut().zip(owners) {
+            let at = owner.to_string();
+            let others = masters.iter().filter(|master| **master != at).cloned().collect();
+            known.place = Place { at, others };
         }
     }
 
