@@ -112,6 +112,8 @@ impl Relay for MemoryRelay {
             ready: None,
             answers: Vec::new(),
         };
+        // The broker is there before the first who wants something of it.
+        state.take_arrivals(now_ms());
         while state.turn(&mut *outgoing) {}
     }
 }
@@ -129,13 +131,7 @@ impl Loop<'_> {
             self.node.on_outgoing(what, now);
         }
         self.work(now);
-        if !self.node.is_backlogged() {
-            let arrivals = self.link.take(BATCH);
-            is_busy |= !arrivals.is_empty();
-            for arrival in arrivals {
-                self.node.on_arrival(arrival, now);
-            }
-        }
+        is_busy |= !self.node.is_backlogged() && self.take_arrivals(now);
         if self.node.next_tick() <= now {
             self.node.on_tick(now);
             is_busy = true;
@@ -152,6 +148,16 @@ impl Loop<'_> {
             outgoing.awake();
         }
         true
+    }
+
+    /// Takes in what came from the broker. Returns whether there was anything.
+    fn take_arrivals(&mut self, now: u64) -> bool {
+        let arrivals = self.link.take(BATCH);
+        let has_come = !arrivals.is_empty();
+        for arrival in arrivals {
+            self.node.on_arrival(arrival, now);
+        }
+        has_come
     }
 
     fn work(&mut self, now: u64) {

@@ -11,6 +11,7 @@ use super::{
         wire,
     },
     asks::Asks,
+    audit::Audit,
     beats::Beats,
     history::{Context, Follower},
     numbering::Numberings,
@@ -56,6 +57,7 @@ pub struct Node {
     /// Whether another node has asked what this one has published.
     pub(super) must_announce: bool,
     pub(super) tick_at: u64,
+    pub(super) audit: Audit,
 }
 
 fn channel_of(audience: &Audience) -> Channel {
@@ -89,6 +91,7 @@ impl Node {
             restless: BTreeSet::new(),
             must_announce: false,
             tick_at: now,
+            audit: Audit::default(),
             settings,
         }
     }

@@ -17,7 +17,7 @@ use super::{
     },
     outputs::Outputs,
     received,
-    settings::{ARRIVAL_MS, RETRY_MS},
+    settings::{ARRIVAL_MS, AUDITS, RETRY_MS},
 };
 use crate::{
     cluster::FromRelay,
@@ -81,6 +81,8 @@ pub(super) struct Follower {
     waiting: Vec<Waiting>,
     /// Somebody was let in without a position: what it misses cannot be counted.
     has_unplaced: bool,
+    /// How many audits are still to be made since something came.
+    audits_left: u8,
 }
 
 impl Follower {
@@ -100,6 +102,7 @@ impl Follower {
             is_standing: false,
             waiting: Vec::new(),
             has_unplaced: false,
+            audits_left: AUDITS,
         }
     }
 
@@ -150,6 +153,14 @@ impl Follower {
             limits: self.limits,
             token,
         });
+    }
+
+    /// Looks whether the history has gone on, if something came of late, or `is_due`.
+    pub(super) fn audit(&mut self, is_due: bool, context: &mut Context<'_>) {
+        if is_due || self.audits_left > 0 {
+            self.audits_left = self.audits_left.saturating_sub(1);
+            self.read(context);
+        }
     }
 
     /// A publication has arrived; `None` for one that cannot be read.
@@ -226,6 +237,7 @@ impl Follower {
         if let Some(delivered) = &mut self.delivered {
             delivered.offset = offset;
         }
+        self.audits_left = AUDITS;
         if let Some(publication) = publication.clone().filter(|_| context.is_wanted) {
             context.out.give(FromRelay::Publish(publication));
         }

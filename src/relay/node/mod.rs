@@ -3,6 +3,7 @@
 
 mod arrivals;
 mod asks;
+mod audit;
 mod beats;
 mod core;
 mod history;

@@ -35,6 +35,13 @@ impl Node {
         while let Some(channel) = self.subscriptions.next_doubted(now) {
             self.look_into(channel, now);
         }
+        if self.is_up {
+            let subscriptions = &self.subscriptions;
+            for room in self.audit.due(now, || subscriptions.rooms_with_history()) {
+                let is_due = self.audit.is_whole();
+                self.follow(&room, now, |follower, context| follower.audit(is_due, context));
+            }
+        }
         self.publishing.on_tick(now, &mut self.out, &self.status.counters);
         self.ask_ends();
         self.presences.on_tick(now, &mut self.out);
