@@ -7,11 +7,11 @@ use crate::cluster::{RoomRules, RoomTraits};
 
 /// How often it is looked, in milliseconds, whether a history has gone on without this
 /// node: the last that a node stored before it ended is announced by nobody.
-pub const AUDIT_MS: u64 = 5_000;
+pub(super) const AUDIT_MS: u64 = 5_000;
 /// In so many rounds after the last publication that came; in all others every twelfth.
-pub const AUDITS: u8 = 3;
+pub(super) const AUDITS: u8 = 3;
 /// See [`AUDITS`].
-pub const AUDIT_ROUNDS: u64 = 12;
+pub(super) const AUDIT_ROUNDS: u64 = 12;
 /// How often a heartbeat is sent, in milliseconds.
 pub const BEAT_MS: u64 = 250;
 /// Without an own heartbeat that came back for so long the node is not ready.
