@@ -4,7 +4,7 @@ use redis::{ServerError, Value};
 
 use super::{
     names::Names,
-    scripts::{self, Append, Place, PresenceCall, Scripts},
+    scripts::{self, Append, Place, PresenceCall, Read, Scripts},
 };
 use crate::relay::broker::{Arrival, BrokerError, Operation};
 
@@ -100,7 +100,8 @@ pub(super) fn command(
             scripts.append(names, &append, epoch(), place)
         }
         Operation::Read { room, after, count, limits, .. } => {
-            scripts.read(names, room, *after, *count, *limits, epoch(), place)
+            let read = Read { room, after: *after, count: *count, limits: *limits };
+            scripts.read(names, &read, epoch(), place)
         }
         Operation::Enter { room, who, ttl_ms } => {
             scripts.presence(names, &PresenceCall::Enter(room, who, *ttl_ms))

@@ -81,22 +81,12 @@ impl Scripts {
         command
     }
 
-    pub(super) fn read(
-        &self,
-        names: &Names,
-        room: &str,
-        after: u64,
-        count: u64,
-        limits: HistoryLimits,
-        epoch: u64,
-        place: &Place,
-    ) -> Cmd {
+    pub(super) fn read(&self, names: &Names, what: &Read<'_>, epoch: u64, place: &Place) -> Cmd {
         let mut command = call(&self.read);
-        command.arg(2).arg(names.key(b'm', room)).arg(names.key(b's', room));
+        command.arg(2).arg(names.key(b'm', what.room)).arg(names.key(b's', what.room));
         // Beyond 2^53 Lua's numbers have gaps; no offset comes near.
-        let after = after.min(MOST_OFFSET);
-        command.arg(after).arg(count.min(MOST_ENTRIES));
-        command.arg(bounded(limits).age_ms).arg(epoch_text(epoch));
+        command.arg(what.after.min(MOST_OFFSET)).arg(what.count.min(MOST_ENTRIES));
+        command.arg(bounded(what.limits).age_ms).arg(epoch_text(epoch));
         command.arg(&place.at).arg(&place.others);
         command
     }
@@ -135,6 +125,14 @@ pub(super) struct Append<'a> {
     pub(super) message: &'a Bytes,
     pub(super) limits: HistoryLimits,
     pub(super) once: Option<(&'a str, u64)>,
+}
+
+/// What [`Scripts::read`] takes.
+pub(super) struct Read<'a> {
+    pub(super) room: &'a str,
+    pub(super) after: u64,
+    pub(super) count: u64,
+    pub(super) limits: HistoryLimits,
 }
 
 /// What [`Scripts::presence`] takes.
