@@ -197,13 +197,16 @@ fn a_redis_that_is_away_is_said_and_local_delivery_goes_on() {
         wait_until("the node is ready again", || ready(node).0 == 200);
     }
     here.publish("chat", &json!("after it"));
-    // What was kept is given on, in order; members may be told of a gap before.
-    let mut heard = Vec::new();
-    while heard.last() != Some(&json!("after it")) {
+    // What was kept is given on, in order; or it is told that it was lost, for the other
+    // node may have subscribed again behind it.
+    let (mut heard, mut is_told) = (Vec::new(), false);
+    while heard.last() != Some(&json!("after it")) || (heard.len() < 2 && !is_told) {
         let message = there.hear();
-        if message["type"] == "message" {
-            heard.push(message["data"].clone());
+        match message["type"].as_str() {
+            Some("message") => heard.push(message["data"].clone()),
+            Some("gap") => is_told = true,
+            _ => panic!("{message}"),
         }
     }
-    assert_eq!(heard, [json!("while it is away"), json!("after it")]);
+    assert!(heard.len() == 1 || heard == [json!("while it is away"), json!("after it")]);
 }
