@@ -48,7 +48,7 @@ pub(super) struct Bystanders {
 
 impl Bystanders {
     /// Connects `count` clients to `target`. They begin to publish with
-    /// [`Bystanders::begin`], for `longest` at most.
+    /// the beginning, for `longest` at most.
     pub(super) fn open(
         options: &Options,
         target: &Target,
