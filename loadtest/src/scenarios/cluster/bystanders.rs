@@ -47,8 +47,8 @@ pub(super) struct Bystanders {
 }
 
 impl Bystanders {
-    /// Connects `count` clients to `target`. They begin to publish with
-    /// the beginning, for `longest` at most.
+    /// Connects `count` clients to `target`. They publish from when
+    /// they are begun, for `longest` at most.
     pub(super) fn open(
         options: &Options,
         target: &Target,
