@@ -1,5 +1,5 @@
 //! One clock for every process of a run: nanoseconds of `CLOCK_MONOTONIC`,
-//! which all processes of a machine share.
+//! which all processes of a machine share. Beside it, what a thread has used of a core.
 
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
@@ -13,7 +13,17 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 /// The time now, in nanoseconds.
 pub(crate) fn now_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
+    read_ns(ClockId::Monotonic)
+}
+
+/// How long this thread has run so far, in nanoseconds: what others run meanwhile does
+/// not count.
+pub(crate) fn thread_ns() -> u64 {
+    read_ns(ClockId::ThreadCPUTime)
+}
+
+fn read_ns(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
     now.tv_sec.cast_unsigned() * SECOND_NS + now.tv_nsec.cast_unsigned()
 }
 

@@ -26,8 +26,6 @@ fn each_number_of_connections_has_its_figures_and_a_place_in_the_plots() {
     }
     let bytes = run["figures"]["bytes_17000"].as_f64().expect("a number");
     assert!((50.0..5_000.0).contains(&bytes), "{bytes} bytes for a connection");
-    let everyone = run["figures"]["everyone_17000_ns"].as_f64().expect("a number");
-    assert!(everyone > 0.0, "the engine cannot cost nothing");
     let page = fs::read_to_string(&html).expect("the file");
     assert!(page.contains("Cost over connections") && page.contains("publish to all"));
     for path in [json, html] {

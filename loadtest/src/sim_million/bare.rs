@@ -6,7 +6,7 @@ use super::simulator::{
     ConnId, Driver, Event, Faults, PONG, PeerId, REQUEST, SimDriver, SimNet, Slice, take_all,
     text_frame,
 };
-use crate::clock::now_ns;
+use crate::clock::thread_ns;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use std::time::Duration;
@@ -41,9 +41,9 @@ pub(super) fn measure(division: Division) -> Result<Found> {
     let mut bare = Bare { net, stations, peers: Vec::with_capacity(division.connections) };
     let mut found = Found::default();
     let before = resident_now();
-    let begun_ns = now_ns();
+    let begun_ns = thread_ns();
     bare.open(division)?;
-    found.took_ns.push((Phase::Open, now_ns() - begun_ns));
+    found.took_ns.push((Phase::Open, thread_ns() - begun_ns));
     found.grown = resident_now().saturating_sub(before);
 
     let message = text_frame("room 1");
@@ -100,7 +100,7 @@ impl Bare {
     /// `writers` write `message`, and everyone gets `answer`.
     fn exchange(&mut self, writers: &[PeerId], message: &[u8], answer: &[u8]) -> Result<u64> {
         let answer = Bytes::copy_from_slice(answer);
-        let begun_ns = now_ns();
+        let begun_ns = thread_ns();
         for peer in writers {
             self.net.write(*peer, message);
         }
@@ -120,6 +120,6 @@ impl Bare {
         }
         std::hint::black_box(self.net.is_quiet());
         take_all(&self.net, &self.peers);
-        Ok(now_ns() - begun_ns)
+        Ok(thread_ns() - begun_ns)
     }
 }

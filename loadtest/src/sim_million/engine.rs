@@ -6,7 +6,7 @@ use super::simulator::{
     Builder, Engine, Faults, Limits, MESSAGE_EVENT, PONG, Payload, PeerId, World, take_all,
     text_frame,
 };
-use crate::clock::now_ns;
+use crate::clock::thread_ns;
 use anyhow::{Result, ensure};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -26,9 +26,9 @@ pub(super) fn measure(division: Division) -> Result<Found> {
     let mut world = World::new(1, division.shards(), Faults::none(), builder(division))?;
     let mut found = Found::default();
     let before = resident_now();
-    let begun_ns = now_ns();
+    let begun_ns = thread_ns();
     let peers = open(&mut world, division)?;
-    found.took_ns.push((Phase::Open, now_ns() - begun_ns));
+    found.took_ns.push((Phase::Open, thread_ns() - begun_ns));
     found.grown = resident_now().saturating_sub(before);
 
     let rooms = division.connections.div_ceil(ROOM);
@@ -107,13 +107,13 @@ fn settle(world: &mut World) -> Result<()> {
 /// Lets `publishers` say what they say, until everyone has got it.
 fn publish(world: &mut World, peers: &[PeerId], publishers: &[(PeerId, Vec<u8>)]) -> Result<u64> {
     let before = world.stats().deliveries;
-    let begun_ns = now_ns();
+    let begun_ns = thread_ns();
     for (peer, frame) in publishers {
         world.net().write(*peer, frame);
     }
     settle(world)?;
     take_all(world.net(), peers);
-    let took_ns = now_ns() - begun_ns;
+    let took_ns = thread_ns() - begun_ns;
     let delivered = world.stats().deliveries - before;
     ensure!(delivered == peers.len() as u64, "{delivered} of {} deliveries", peers.len());
     Ok(took_ns)
@@ -123,14 +123,14 @@ fn publish(world: &mut World, peers: &[PeerId], publishers: &[(PeerId, Vec<u8>)]
 fn heartbeat(world: &mut World, peers: &[PeerId]) -> Result<u64> {
     world.advance(SETTLED);
     take_all(world.net(), peers);
-    let begun_ns = now_ns();
+    let begun_ns = thread_ns();
     world.advance(PINGED);
     let bytes = take_all(world.net(), peers);
     for peer in peers {
         world.net().write(*peer, PONG);
     }
     settle(world)?;
-    let took_ns = now_ns() - begun_ns;
+    let took_ns = thread_ns() - begun_ns;
     ensure!(bytes >= 2 * peers.len(), "{bytes} bytes of pings for {} clients", peers.len());
     Ok(took_ns)
 }
@@ -138,11 +138,11 @@ fn heartbeat(world: &mut World, peers: &[PeerId]) -> Result<u64> {
 /// Everybody is told that the server ends. What follows, the simulated network's
 /// search for each socket that closes, would hide the engine's part.
 fn drain(world: &mut World, peers: &[PeerId]) -> Result<u64> {
-    let begun_ns = now_ns();
+    let begun_ns = thread_ns();
     world.handle().shutdown();
     settle(world)?;
     let bytes = take_all(world.net(), peers);
-    let took_ns = now_ns() - begun_ns;
+    let took_ns = thread_ns() - begun_ns;
     ensure!(bytes >= 4 * peers.len(), "{bytes} bytes of Close frames for {}", peers.len());
     Ok(took_ns)
 }

@@ -37,7 +37,7 @@ pub(super) enum Phase {
 pub(super) struct Found {
     /// Resident bytes that the open connections added.
     pub(super) grown: u64,
-    /// Nanoseconds of each phase.
+    /// Nanoseconds that the thread has run in each phase.
     pub(super) took_ns: Vec<(Phase, u64)>,
 }
 
@@ -70,7 +70,7 @@ pub(super) fn resident_now() -> u64 {
     resident(std::process::id()).unwrap_or(0)
 }
 
-/// The median time of `REPEATS` runs, after one that is not counted.
+/// The median cost of `REPEATS` runs, after one that is not counted.
 pub(super) fn median_ns(mut run: impl FnMut() -> Result<u64>) -> Result<u64> {
     run()?;
     let mut all = (0..REPEATS).map(|_| run()).collect::<Result<Vec<_>>>()?;
