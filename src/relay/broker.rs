@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::cluster::{Position, Presence};
+use crate::{
+    cluster::{Position, Presence},
+    publication::Audience,
+};
 
 /// Where messages are published, and who receives them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,6 +23,18 @@ pub enum Channel {
     Room(Arc<str>),
     /// A user.
     User(Arc<str>),
+}
+
+impl Channel {
+    /// Whom publications there are for; nobody where none are sent.
+    pub fn audience(&self) -> Option<Audience> {
+        match self {
+            Self::Everyone => Some(Audience::Everyone),
+            Self::Room(room) => Some(Audience::Room(room.clone())),
+            Self::User(user) => Some(Audience::User(user.clone())),
+            Self::Control(_) | Self::Node(_) => None,
+        }
+    }
 }
 
 /// How much of a room's history is kept.

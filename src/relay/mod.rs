@@ -91,6 +91,10 @@ pub trait Inlet: Send + Sync {
     /// What could not be taken.
     fn give(&self, what: FromRelay) -> Result<(), FromRelay>;
 
+    /// Wakes the shards that were given something and sleep. Must come after one or more
+    /// [`Inlet::give`]: once for all that is there is cheaper than for each.
+    fn ring(&self);
+
     /// Waits until the shards can take more, or have ended.
     fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 

@@ -4,7 +4,7 @@
 //! | field | form | meaning |
 //! | --- | --- | --- |
 //! | version | byte | 1; a message of another version is skipped |
-//! | kind | byte | 1 publication, 2 command, 3 heartbeat, 4 question, 5 answer, 6 announce |
+//! | kind | byte | 1 publication, 2 command, 3 heartbeat, 4 question, 5 answer, 6 announce, 7 publications |
 //! | node | 8 bytes | who sends: the low 58 bits of its random number |
 //! | sequence | number | of this node in this channel; 0 where none is counted |
 //! | since first | number | how far that is from the first of this numbering; 0 begins one |
@@ -22,10 +22,12 @@
 //! | question | number of the question, byte (0 count, 1 members), room, most |
 //! | answer | number of the question, count, list of members |
 //! | announce | nothing: asks all nodes to announce again how far they have published |
+//! | publications | 2 to 1,024, each its length in bytes, a number, and what a publication has; the message's sequence is the first's |
 //!
 //! The audience of a publication is the channel's.
 
 mod beat;
+mod bundle;
 mod cursor;
 #[cfg(test)]
 mod tests;
@@ -40,7 +42,10 @@ use crate::{
     publication::{Audience, Data, Form, Publication},
 };
 
-pub use self::beat::{Announcement, Beat, Numbered};
+pub use self::{
+    beat::{Announcement, Beat, Numbered},
+    bundle::Bundle,
+};
 
 /// The version that is written, and the only one that is read.
 pub const VERSION: u8 = 1;
@@ -72,6 +77,16 @@ pub struct Number {
     pub since_first: u64,
 }
 
+impl Number {
+    /// This one and those behind it.
+    pub(super) fn following(self) -> impl Iterator<Item = Self> {
+        (0..).map(move |behind| Self {
+            sequence: self.sequence.saturating_add(behind),
+            since_first: self.since_first.saturating_add(behind),
+        })
+    }
+}
+
 /// A message from one node to others.
 #[derive(Debug)]
 pub struct Message {
@@ -83,12 +98,17 @@ pub struct Message {
     pub body: Body,
 }
 
+/// A publication, and the member that it is not for.
+pub type Delivery = (Publication, Option<ClientId>);
+
 /// What a message says.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // Publications are what most are, and are moved on at once.
 pub enum Body {
     /// Deliver this to the members, but for one.
     Publication(Publication, Option<ClientId>),
+    /// Deliver these, whose numbers follow one another.
+    Publications(Vec<Delivery>),
     /// Do this.
     Command(Command),
     /// The sender lives.
@@ -114,7 +134,7 @@ pub fn encode_publication(node: u64, number: Number, publication: &Publication) 
     let Publication { event, data, from, user, except, key, timestamp_ms, .. } = publication;
     let texts = event.len() + user.as_ref().map_or(0, |user| user.len());
     let mut writer = Writer(Vec::with_capacity(96 + texts + data.bytes().len()));
-    head(&mut writer, 1, node, number);
+    head(&mut writer, bundle::PUBLICATION, node, number);
     let flag = |is_there: bool, bit: u8| u8::from(is_there) << bit;
     let flags = flag(from.is_some(), 2) | flag(user.is_some(), 3);
     let flags = flags | flag(except.is_some(), 4) | flag(key.is_some(), 5);
@@ -164,7 +184,7 @@ fn client(reader: &mut Reader<'_>) -> Result<ClientId, Malformed> {
     reader.wide().map(ClientId::from_u128)
 }
 
-fn publication(reader: &mut Reader<'_>, audience: Audience) -> Result<Body, Malformed> {
+fn publication(reader: &mut Reader<'_>, audience: Audience) -> Result<Delivery, Malformed> {
     let flags = reader.byte()?;
     if flags >> 6 != 0 {
         return Err(Malformed);
@@ -181,7 +201,7 @@ fn publication(reader: &mut Reader<'_>, audience: Audience) -> Result<Body, Malf
     publication.from = from;
     publication.user = user.map(Into::into);
     publication.key = key.map(Into::into);
-    Ok(Body::Publication(publication, except))
+    Ok((publication, except))
 }
 
 /// A command as `node` sends it.
@@ -342,9 +362,14 @@ pub fn decode(bytes: &Bytes, channel: &Channel) -> Result<Message, WireError> {
         return Err(WireError::Malformed);
     }
     let body = match (kind, channel) {
-        (1, Channel::Everyone) => publication(&mut reader, Audience::Everyone),
-        (1, Channel::Room(room)) => publication(&mut reader, Audience::Room(room.clone())),
-        (1, Channel::User(user)) => publication(&mut reader, Audience::User(user.clone())),
+        (bundle::PUBLICATION, _) => {
+            let audience = channel.audience().ok_or(Malformed)?;
+            publication(&mut reader, audience)
+                .map(|(found, except)| Body::Publication(found, except))
+        }
+        (bundle::PUBLICATIONS, _) => {
+            bundle::publications(&mut reader, &channel.audience().ok_or(Malformed)?)
+        }
         (2, Channel::Node(_) | Channel::User(_) | Channel::Everyone) => {
             command(&mut reader).map(Body::Command)
         }

@@ -159,6 +159,19 @@ impl Handle {
 
     /// To all of `shards` or to none.
     pub(super) fn send_to_shards(&self, shards: u64, mail: &Mail) -> Result<(), SendError> {
+        let result = self.put_to_shards(shards, mail);
+        self.ring(shards);
+        result
+    }
+
+    /// Wakes those of `shards` that sleep.
+    pub(super) fn ring(&self, shards: u64) {
+        let all = self.0.senders.iter().enumerate();
+        all.filter(|(shard, _)| shards >> shard & 1 == 1).for_each(|(_, sender)| sender.ring());
+    }
+
+    /// Sends as [`Handle::send_to_shards`] does; the shards are to be woken afterwards.
+    pub(super) fn put_to_shards(&self, shards: u64, mail: &Mail) -> Result<(), SendError> {
         let (origin, bytes) = (mail.handle_origin(), mail.bytes());
         let wanted = || {
             let all = self.0.senders.iter().enumerate();
@@ -177,7 +190,7 @@ impl Handle {
         let mut result = Ok(());
         for sender in wanted() {
             let Some(mail) = mail.for_another() else { continue };
-            let sent = sender.send(Parcel { mail, origin, bytes });
+            let sent = sender.put(Parcel { mail, origin, bytes });
             result = result.and(sent.map_err(|_| SendError::Ended));
         }
         result

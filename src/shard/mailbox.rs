@@ -66,7 +66,7 @@ impl MailboxSender {
     }
 
     /// Puts `parcel` in; the shard is to be woken afterwards.
-    fn put(&self, parcel: Parcel) -> Result<(), Ended> {
+    pub(crate) fn put(&self, parcel: Parcel) -> Result<(), Ended> {
         // The channel has no bound, and a receiver here: it takes everything.
         let _ = self.sender.send(parcel);
         if self.has_ended() {

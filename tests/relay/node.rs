@@ -75,6 +75,8 @@ impl Inlet for Record {
         Ok(())
     }
 
+    fn ring(&self) {}
+
     fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {
             let emptied = self.emptied.notified();

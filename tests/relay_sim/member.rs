@@ -37,6 +37,8 @@ impl Inlet for Shards {
         Ok(())
     }
 
+    fn ring(&self) {}
+
     fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(ready(()))
     }

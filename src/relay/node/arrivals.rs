@@ -4,7 +4,7 @@ use super::{
     super::{
         broker::{Arrival, Channel, Operation},
         status::RelayCounters,
-        wire::{Announcement, Beat, Body, Message},
+        wire::{Announcement, Beat, Body, Delivery, Message, Number},
     },
     core::Node,
     history::Follower,
@@ -13,19 +13,7 @@ use super::{
     sequence::{Shown, Verdict},
     settings::ASKS,
 };
-use crate::{
-    cluster::FromRelay,
-    publication::{Audience, Position},
-};
-
-fn audience_of(channel: &Channel) -> Option<Audience> {
-    match channel {
-        Channel::Everyone => Some(Audience::Everyone),
-        Channel::Room(room) => Some(Audience::Room(room.clone())),
-        Channel::User(user) => Some(Audience::User(user.clone())),
-        Channel::Control(_) | Channel::Node(_) => None,
-    }
-}
+use crate::{cluster::FromRelay, publication::Position};
 
 impl Node {
     /// Something from the broker.
@@ -117,7 +105,7 @@ impl Node {
             self.publishing.is_unsure(room);
         }
         for channel in self.subscriptions.on_down(&mut self.out) {
-            self.out.shards_linked(audience_of(&channel));
+            self.out.shards_linked(channel.audience());
         }
         self.publishing.on_down(now, &mut self.out, &self.status.counters);
         self.presences.on_down();
@@ -129,7 +117,7 @@ impl Node {
             return;
         };
         if is_waited_for {
-            self.out.shards_linked(audience_of(channel));
+            self.out.shards_linked(channel.audience());
         }
         if is_unsure && matches!(channel, Channel::Room(_)) {
             self.gap(channel, None);
@@ -148,10 +136,14 @@ impl Node {
     ) {
         let is_own = message.node == self.number;
         let counters = &self.status.counters;
+        let count = match &message.body {
+            Body::Publications(all) => all.len() as u64,
+            _ => 1,
+        };
         if !is_own {
-            RelayCounters::add(&counters.received, 1);
+            RelayCounters::add(&counters.received, count);
         } else if !matches!(channel, Channel::Control(_)) {
-            RelayCounters::add(&counters.own, 1);
+            RelayCounters::add(&counters.own, count);
         }
         let Message { node, number, body } = message;
         let body = match (body, channel, position) {
@@ -175,17 +167,23 @@ impl Node {
         if is_own {
             return;
         }
-        let Some(found) = self.subscriptions.find(channel) else { return };
-        match found.sequences.on_message(node, number) {
-            Verdict::Repeat => return,
-            Verdict::New(0) => {}
-            Verdict::New(lost) => self.gap(channel, Some(lost)),
+        let body = match body {
+            Body::Publications(all) => {
+                for (number, delivery) in number.following().zip(all) {
+                    self.on_publication(channel, node, number, delivery);
+                }
+                return;
+            }
+            Body::Publication(found, except) => {
+                return self.on_publication(channel, node, number, (found, except));
+            }
+            body => body,
+        };
+        if self.is_repeat(channel, node, number) {
+            return;
         }
         match body {
-            Body::Publication(found, except) => {
-                let publication = received::publication(found, except, 0, self.number);
-                self.give(channel, FromRelay::Publish(publication));
-            }
+            Body::Publication(..) | Body::Publications(_) => {}
             Body::Command(command) => self.out.give(FromRelay::Command(command)),
             Body::Question(ask, question) => {
                 if self.out.questions.len() < ASKS {
@@ -196,6 +194,32 @@ impl Node {
             Body::Announce => self.must_announce = true,
             Body::Beat(_) => {}
         }
+    }
+
+    /// What another node has published in a channel without history.
+    fn on_publication(
+        &mut self,
+        channel: &Channel,
+        node: u64,
+        number: Number,
+        (found, except): Delivery,
+    ) {
+        if !self.is_repeat(channel, node, number) {
+            let publication = received::publication(found, except, 0, self.number);
+            self.give(channel, FromRelay::Publish(publication));
+        }
+    }
+
+    /// Whether a message has been taken before, or nobody wants the channel any more. Tells
+    /// what was lost before it.
+    fn is_repeat(&mut self, channel: &Channel, node: u64, number: Number) -> bool {
+        let Some(found) = self.subscriptions.find(channel) else { return true };
+        match found.sequences.on_message(node, number) {
+            Verdict::Repeat => return true,
+            Verdict::New(0) => {}
+            Verdict::New(lost) => self.gap(channel, Some(lost)),
+        }
+        false
     }
 
     fn on_beat(&mut self, partition: u16, node: u64, beat: Beat, now: u64) {

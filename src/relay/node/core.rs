@@ -159,7 +159,7 @@ impl Node {
         }
         let number = self.numberings.next(&channel, now);
         let message = wire::encode_publication(self.number, number, publication);
-        let item = Item::Plain { channel, message, receipt, once };
+        let item = Item::Plain { channel, message, number: Some(number), receipt, once };
         self.publishing.publish(item, charge, now, &mut self.out, counters);
     }
 
@@ -177,7 +177,8 @@ impl Node {
         };
         let number = self.numberings.next(&channel, now);
         let message = wire::encode_command(self.number, number, command);
-        let item = Item::Plain { channel, message, receipt: None, once: None };
+        let number = None;
+        let item = Item::Plain { channel, message, number, receipt: None, once: None };
         let charge = Charge { conn: None, bytes: 0 };
         self.publishing.publish(item, charge, now, &mut self.out, &self.status.counters);
     }
@@ -273,7 +274,7 @@ impl Node {
 
     /// What the broker is to do, in order.
     pub fn take_operations(&mut self) -> Vec<Operation> {
-        std::mem::take(&mut self.out.operations)
+        self.out.take_operations()
     }
 
     /// What is to be answered for this node, and for whom.

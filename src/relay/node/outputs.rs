@@ -1,10 +1,16 @@
 //! What a node has for its broker, for its shards and for whoever asked. Knows no reason
 //! for any of it.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, mem, sync::Arc};
+
+use bytes::Bytes;
 
 use super::{
-    super::{Inlet, broker::Operation},
+    super::{
+        Inlet,
+        broker::{Channel, Operation},
+        wire::{Bundle, Number},
+    },
     map::Map,
     settings::{BACKLOG, BACKLOG_BYTES},
 };
@@ -20,11 +26,19 @@ pub struct Asker {
     pub(super) ask: u64,
 }
 
+/// A bundle that is not finished: the operation at `at` publishes it.
+struct Open {
+    bundle: Bundle,
+    at: usize,
+}
+
 /// Everything that leaves a node.
 #[derive(Default)]
 pub(super) struct Outputs {
     /// For the broker, in order.
     pub(super) operations: Vec<Operation>,
+    /// What the last of them publishes, as long as more may be added.
+    bundle: Option<Open>,
     /// For whoever answers for this node.
     pub(super) questions: Vec<(Asker, Question)>,
     /// Which room each question about a history is for.
@@ -59,6 +73,39 @@ impl Outputs {
     pub(super) fn token(&mut self) -> u64 {
         self.tokens += 1;
         self.tokens
+    }
+
+    /// Publishes a message that has a number: together with those before it where nothing
+    /// else came in between. Returns the name of the operation.
+    pub(super) fn publish(&mut self, channel: Channel, message: Bytes, number: Number) -> u64 {
+        if let Some(open) = &mut self.bundle
+            && open.at + 1 == self.operations.len()
+            && let Some(Operation::Publish { channel: before, token, .. }) = self.operations.last()
+            && *before == channel
+            && open.bundle.add(&message, number)
+        {
+            return *token;
+        }
+        self.finish();
+        let token = self.token();
+        self.bundle =
+            Some(Open { bundle: Bundle::new(message, number), at: self.operations.len() });
+        self.operations.push(Operation::Publish { channel, message: Bytes::new(), token });
+        token
+    }
+
+    fn finish(&mut self) {
+        if let Some(Open { bundle, at }) = self.bundle.take()
+            && let Some(Operation::Publish { message, .. }) = self.operations.get_mut(at)
+        {
+            *message = bundle.finish();
+        }
+    }
+
+    /// What the broker is to do, in order.
+    pub(super) fn take_operations(&mut self) -> Vec<Operation> {
+        self.finish();
+        mem::take(&mut self.operations)
     }
 
     pub(super) fn give(&mut self, what: FromRelay) {
@@ -99,10 +146,12 @@ impl Outputs {
             let bytes = kept_bytes(&what);
             if let Err(what) = inlet.give(what) {
                 self.shards.push_front(what);
+                inlet.ring();
                 return false;
             }
             self.bytes -= bytes;
         }
+        inlet.ring();
         true
     }
 }

@@ -20,6 +20,7 @@ use super::{
     super::{
         broker::{BrokerError, Channel, HistoryLimits, Operation},
         status::RelayCounters,
+        wire::Number,
     },
     map::Map,
     outputs::Outputs,
@@ -43,7 +44,14 @@ const UNSURE: usize = 4_096;
 /// What is to be published.
 pub(super) enum Item {
     /// In a channel that is numbered.
-    Plain { channel: Channel, message: Bytes, receipt: Option<Receipt>, once: Option<Box<str>> },
+    Plain {
+        channel: Channel,
+        message: Bytes,
+        /// Of a publication, which may go with others in one message.
+        number: Option<Number>,
+        receipt: Option<Receipt>,
+        once: Option<Box<str>>,
+    },
     /// In a room with history.
     Append(Append),
 }
@@ -67,6 +75,26 @@ struct Held {
     at: u64,
 }
 
+/// The messages of one operation.
+#[derive(Default)]
+struct InFlight {
+    count: u64,
+    /// What they were charged for; those of one connection together.
+    charges: Vec<Charge>,
+}
+
+impl InFlight {
+    fn add(&mut self, charge: Charge) {
+        self.count += 1;
+        match self.charges.last_mut() {
+            Some(last) if last.conn == charge.conn => {
+                last.bytes = last.bytes.saturating_add(charge.bytes);
+            }
+            _ => self.charges.push(charge),
+        }
+    }
+}
+
 /// Where what is published goes.
 pub(super) struct Publishing {
     outage_bytes: usize,
@@ -76,8 +104,8 @@ pub(super) struct Publishing {
     /// In the order of `Held::order`.
     held: VecDeque<Held>,
     held_bytes: usize,
-    /// Plain messages that the broker has not answered.
-    in_flight: Map<u64, Charge>,
+    /// Plain messages that the broker has not answered, by operation.
+    in_flight: Map<u64, InFlight>,
     appends: Appends,
     once: Once,
     /// Rooms where something was dropped that may have been stored all the same: nobody
@@ -151,10 +179,9 @@ impl Publishing {
     }
 
     fn send(&mut self, held: Held, charge: Charge, out: &mut Outputs, counters: &RelayCounters) {
-        let token = out.token();
         RelayCounters::add(&counters.published, 1);
         match held.item {
-            Item::Plain { channel, message, receipt, once } => {
+            Item::Plain { channel, message, number, receipt, once } => {
                 tell(receipt, Outcome::Accepted(None), out);
                 if let Some(key) = once {
                     let repeats = self.once.is_sent(&channel, &key);
@@ -162,10 +189,18 @@ impl Publishing {
                         tell(Some(it), Outcome::Repeated(None), out);
                     }
                 }
-                self.in_flight.insert(token, charge);
-                out.operations.push(Operation::Publish { channel, message, token });
+                let token = match number {
+                    Some(number) => out.publish(channel, message, number),
+                    None => {
+                        let token = out.token();
+                        out.operations.push(Operation::Publish { channel, message, token });
+                        token
+                    }
+                };
+                self.in_flight.entry(token).or_default().add(charge);
             }
             Item::Append(append) => {
+                let token = out.token();
                 let (order, at) = (held.order, held.at);
                 out.operations.push(self.appends.send(append, token, order, at, charge));
             }
@@ -181,10 +216,10 @@ impl Publishing {
         out: &mut Outputs,
         counters: &RelayCounters,
     ) -> Option<(Arc<str>, Position)> {
-        if let Some(charge) = self.in_flight.remove(&token) {
-            out.credit(charge);
+        if let Some(sent) = self.in_flight.remove(&token) {
+            sent.charges.into_iter().for_each(|charge| out.credit(charge));
             if let Err(BrokerError::Refused(_)) = result {
-                RelayCounters::add(&counters.refused, 1);
+                RelayCounters::add(&counters.refused, sent.count);
             }
             return None;
         }
@@ -251,10 +286,10 @@ impl Publishing {
     /// The broker is away. Whether what was under way has arrived is not known.
     pub(super) fn on_down(&mut self, now: u64, out: &mut Outputs, counters: &RelayCounters) {
         self.is_up = false;
-        let mut charges: Vec<(u64, Charge)> = self.in_flight.drain().collect();
-        charges.sort_unstable_by_key(|(token, _)| *token);
-        for (_, charge) in charges {
-            out.credit(charge);
+        let mut in_flight: Vec<(u64, InFlight)> = self.in_flight.drain().collect();
+        in_flight.sort_unstable_by_key(|(token, _)| *token);
+        for (_, sent) in in_flight {
+            sent.charges.into_iter().for_each(|charge| out.credit(charge));
         }
         for sent in self.appends.take_all() {
             out.credit(sent.charge);

@@ -9,6 +9,7 @@ use std::{
 use super::{
     super::{
         Inlet, RelayStatus,
+        broker::Operation,
         memory::{MemoryBroker, MemoryLink},
     },
     *,
@@ -30,6 +31,8 @@ impl Inlet for Shards {
         self.given.lock().unwrap().push(what);
         Ok(())
     }
+
+    fn ring(&self) {}
 
     fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(ready(()))
@@ -133,4 +136,30 @@ fn a_publication_reaches_the_members_on_the_other_node_and_not_its_own() {
     assert_eq!(other.events(), ["hello"]);
     assert_eq!(one.events(), [""; 0]);
     assert_eq!(one.shards.credits.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn what_is_published_in_one_turn_goes_in_one_message_and_arrives_one_by_one() {
+    let broker = MemoryBroker::new();
+    let mut one = Bed::new(1, &broker, NodeSettings::default());
+    let mut other = Bed::new(2, &broker, NodeSettings::default());
+    for bed in [&mut one, &mut other] {
+        bed.work();
+        bed.does(ToRelay::Wanted(room("lobby")));
+        bed.given();
+    }
+    let sent = |event: &str| publish("lobby", event);
+    for what in [sent("a"), sent("b"), publish("elsewhere", "x"), sent("c"), sent("d")] {
+        one.node.on_outgoing(what, one.now);
+    }
+    let operations = one.node.take_operations();
+    let publishes = operations.iter().filter(|it| matches!(it, Operation::Publish { .. }));
+    assert_eq!(publishes.count(), 3, "{operations:?}");
+    one.link.submit(operations, one.now);
+    one.work();
+    other.work();
+    assert_eq!(other.events(), ["a", "b", "c", "d"]);
+    // Each was charged for, and all of it comes back.
+    let credits = one.shards.credits.lock().unwrap();
+    assert_eq!(credits.iter().map(|charge| charge.bytes).sum::<u32>(), 50);
 }

@@ -34,8 +34,13 @@ impl Writer {
     }
 
     pub(super) fn text(&mut self, text: &str) {
-        self.number(text.len() as u64);
-        self.0.extend_from_slice(text.as_bytes());
+        self.bytes(text.as_bytes());
+    }
+
+    /// Their number, and they.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        crate::copy::append(&mut self.0, bytes);
     }
 }
 
@@ -93,8 +98,13 @@ impl<'b> Reader<'b> {
     }
 
     pub(super) fn text(&mut self) -> Result<&'b str, Malformed> {
+        simdutf8::basic::from_utf8(self.bytes()?).map_err(|_| Malformed)
+    }
+
+    /// As many as the number before them says.
+    pub(super) fn bytes(&mut self) -> Result<&'b [u8], Malformed> {
         let len = usize::try_from(self.number()?).map_err(|_| Malformed)?;
-        simdutf8::basic::from_utf8(self.take(len)?).map_err(|_| Malformed)
+        self.take(len)
     }
 
     /// All that is left, not copied.
@@ -117,7 +127,11 @@ impl<'b> Reader<'b> {
         (0..len).map(|_| entry(self)).collect()
     }
 
+    pub(super) fn is_at_end(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
     pub(super) fn end(&self) -> Result<(), Malformed> {
-        if self.at == self.bytes.len() { Ok(()) } else { Err(Malformed) }
+        if self.is_at_end() { Ok(()) } else { Err(Malformed) }
     }
 }

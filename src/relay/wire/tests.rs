@@ -35,6 +35,8 @@ fn all_kinds() -> Vec<(Channel, Bytes)> {
             found.push((channel, bytes.clone()));
         }
     }
+    let alone: Vec<Bytes> = found.iter().map(|(_, bytes)| bytes.clone()).step_by(3).collect();
+    found.push((room("r"), bundle(&alone, number)));
     for who in [Who::Client(client(1)), Who::User("bob".into())] {
         let close = Command::Close { who: who.clone(), code: 4001, reason: "out".into() };
         let join = Command::Join { who: who.clone(), room: "r".into() };
@@ -56,6 +58,16 @@ fn all_kinds() -> Vec<(Channel, Bytes)> {
     found.push((Channel::Node(1), encode_answer(NODE, number, 5, &answer)));
     found.push((Channel::Control(0), encode_announce(NODE)));
     found
+}
+
+/// Publications that were all encoded with `number`, in one message from there on.
+fn bundle(alone: &[Bytes], number: Number) -> Bytes {
+    let mut bundle = Bundle::new(alone[0].clone(), number);
+    for (message, number) in alone.iter().zip(number.following()).skip(1) {
+        // Numbers of the same length: only the body is taken.
+        assert!(bundle.add(message, number));
+    }
+    bundle.finish()
 }
 
 fn beat() -> Beat {
@@ -80,22 +92,38 @@ fn beat() -> Beat {
     Beat { beat: 4, sent_ms: 1 << 40, announcements }
 }
 
+/// A received publication, as its sender had it.
+fn sent(publication: &Publication, except: Option<ClientId>, node: u64) -> Publication {
+    let mut copy = Publication::new(
+        publication.audience.clone(),
+        &publication.event,
+        publication.data.clone(),
+        publication.timestamp_ms,
+    );
+    copy.from = publication.from;
+    copy.user.clone_from(&publication.user);
+    copy.key.clone_from(&publication.key);
+    copy.except = except.and_then(|client| client.conn(node));
+    copy
+}
+
 /// The same message, written again.
 fn again(message: &Message) -> Bytes {
     let Message { node, number, .. } = *message;
     match &message.body {
         Body::Publication(publication, except) => {
-            let mut copy = Publication::new(
-                publication.audience.clone(),
-                &publication.event,
-                publication.data.clone(),
-                publication.timestamp_ms,
-            );
-            copy.from = publication.from;
-            copy.user.clone_from(&publication.user);
-            copy.key.clone_from(&publication.key);
-            copy.except = except.and_then(|client| client.conn(node));
-            encode_publication(node, number, &copy)
+            encode_publication(node, number, &sent(publication, *except, node))
+        }
+        Body::Publications(all) => {
+            let mut numbers = number.following();
+            let mut encoded = all.iter().map(|(publication, except)| {
+                let number = numbers.next().unwrap();
+                (encode_publication(node, number, &sent(publication, *except, node)), number)
+            });
+            let (first, number) = encoded.next().unwrap();
+            let mut bundle = Bundle::new(first, number);
+            assert!(encoded.all(|(message, number)| bundle.add(&message, number)));
+            bundle.finish()
         }
         Body::Command(command) => encode_command(node, number, command),
         Body::Beat(beat) => encode_beat(node, beat),
@@ -133,15 +161,18 @@ fn a_beat_comes_back_with_all_its_announcements() {
 }
 
 #[test]
-fn a_message_that_is_cut_off_is_malformed_or_has_a_shorter_payload() {
+fn a_message_that_is_cut_off_is_malformed_or_has_less_payload() {
     for (channel, bytes) in all_kinds() {
         for len in 0..bytes.len() {
             match decode(&bytes.slice(..len), &channel) {
                 Err(error) => assert_eq!(error, WireError::Malformed),
                 Ok(message) => {
+                    // Between two of several publications, the first ones are left.
                     let has_payload = matches!(
                         message.body,
-                        Body::Publication(..) | Body::Command(Command::Send { .. })
+                        Body::Publication(..)
+                            | Body::Publications(..)
+                            | Body::Command(Command::Send { .. })
                     );
                     assert!(has_payload, "{message:?}");
                 }
@@ -195,4 +226,47 @@ proptest! {
         bytes[at] = byte;
         let _ = decode(&bytes.into(), channel);
     }
+}
+
+#[test]
+fn only_what_follows_and_finds_room_goes_into_a_message_with_others() {
+    let encoded = |sequence, size: usize| {
+        let number = Number { sequence, since_first: sequence - 1 };
+        let data = Data::binary(vec![0; size]);
+        let publication = Publication::new(Audience::Everyone, "e", data, 0);
+        (encode_publication(NODE, number, &publication), number)
+    };
+    let (first, number) = encoded(1, 10);
+    let mut bundle = Bundle::new(first.clone(), number);
+    for sequence in [1, 3] {
+        let (message, number) = encoded(sequence, 10);
+        assert!(!bundle.add(&message, number), "{sequence} is not the next");
+    }
+    let (large, number) = encoded(2, 70_000);
+    assert!(!bundle.add(&large, number));
+    // One that is alone is as it would be without bundles.
+    assert_eq!(bundle.finish(), first);
+
+    let mut bundle = Bundle::new(first, Number { sequence: 1, since_first: 0 });
+    let added = (2..)
+        .map(|sequence| encoded(sequence, 0))
+        .take_while(|(message, number)| bundle.add(message, *number));
+    assert_eq!(added.count(), 1_023);
+    let message = decode(&bundle.finish(), &Channel::Everyone).unwrap();
+    assert_eq!(message.number, Number { sequence: 1, since_first: 0 });
+    let Body::Publications(all) = message.body else { panic!("{message:?}") };
+    assert_eq!(all.len(), 1_024);
+    // What has no number, as in a history, goes alone.
+    let none = encode_publication(NODE, Number::default(), &all[0].0);
+    assert!(!Bundle::new(none.clone(), Number::default()).add(&none, Number::default()));
+}
+
+#[test]
+fn a_message_with_more_publications_than_are_sent_together_is_malformed() {
+    let mut writer = Writer::default();
+    head(&mut writer, bundle::PUBLICATIONS, NODE, Number { sequence: 1, since_first: 0 });
+    for _ in 0..1_025 {
+        writer.bytes(b"\x00\x01e\x00");
+    }
+    assert_eq!(decode(&writer.0.into(), &Channel::Everyone).unwrap_err(), WireError::Malformed);
 }

@@ -4,7 +4,10 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::outgoing::RelaySender;
@@ -25,12 +28,14 @@ pub(in crate::shard) struct ShardInlet {
     handle: Handle,
     sender: Arc<RelaySender>,
     credits: Mutex<Credits>,
+    /// The shards that have mail and were not woken, one bit each.
+    unrung: AtomicU64,
 }
 
 impl ShardInlet {
     pub(super) fn new(handle: Handle, sender: Arc<RelaySender>) -> Self {
         let credits = Mutex::new(vec![Vec::new(); handle.senders().len()]);
-        Self { handle, sender, credits }
+        Self { handle, sender, credits, unrung: AtomicU64::new(0) }
     }
 
     /// Tells the shards what the relay has taken of theirs.
@@ -114,18 +119,25 @@ impl Inlet for ShardInlet {
         if shards == 0 {
             return Ok(());
         }
+        self.unrung.fetch_or(shards, Ordering::Relaxed);
         if let FromRelay::Publish(publication) = what {
             let mail = Mail::Publish(Arc::clone(&publication));
-            return match self.handle.send_to_shards(shards, &mail) {
+            return match self.handle.put_to_shards(shards, &mail) {
                 Err(SendError::Busy) => Err(FromRelay::Publish(publication)),
                 _ => Ok(()),
             };
         }
         let what = Arc::new(what);
-        match self.handle.send_to_shards(shards, &Mail::Relayed(Arc::clone(&what))) {
+        match self.handle.put_to_shards(shards, &Mail::Relayed(Arc::clone(&what))) {
             // None of the shards has it: the copy that went with the mail is gone.
             Err(SendError::Busy) => Arc::try_unwrap(what).map_or(Ok(()), Err),
             _ => Ok(()),
+        }
+    }
+
+    fn ring(&self) {
+        if self.unrung.load(Ordering::Relaxed) > 0 {
+            self.handle.ring(self.unrung.swap(0, Ordering::Relaxed));
         }
     }
 
