@@ -15,6 +15,9 @@ use crate::id::{ClientId, ConnId};
 /// How many forms a frame can have: one for each dialect, plain and compressed.
 pub const VARIANTS: usize = 12;
 
+/// The name of an event that was given none.
+pub const MESSAGE_EVENT: &str = "message";
+
 /// Payload bytes with what is known of their form.
 ///
 /// ```
@@ -171,9 +174,13 @@ pub struct Publication {
 impl Publication {
     /// A publication with nothing encoded yet.
     pub fn new(audience: Audience, event: &str, data: Data, timestamp_ms: u64) -> Self {
+        let event = match event {
+            MESSAGE_EVENT => Cow::Borrowed(MESSAGE_EVENT),
+            other => Cow::Owned(other.to_owned()),
+        };
         Self {
             audience,
-            event: Cow::Owned(event.to_owned()),
+            event,
             data,
             from: None,
             user: None,

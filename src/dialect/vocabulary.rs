@@ -5,8 +5,7 @@ use std::borrow::Cow;
 
 use crate::publication::Position;
 
-/// The event name of what clients publish or broadcast without naming one.
-pub const MESSAGE_EVENT: &str = "message";
+pub use crate::publication::MESSAGE_EVENT;
 
 /// A complete message as received, not yet parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,7 +22,7 @@
 //! | question | number of the question, byte (0 count, 1 members), room, most |
 //! | answer | number of the question, count, list of members |
 //! | announce | nothing: asks all nodes to announce again how far they have published |
-//! | publications | 2 to 1,024, each its length in bytes, a number, and what a publication has; the message's sequence is the first's |
+//! | publications | 1 to 1,024, each its length in 4 bytes and what a publication has; the message's sequence is the first's |
 //!
 //! The audience of a publication is the channel's.
 
@@ -129,12 +129,23 @@ fn head(writer: &mut Writer, kind: u8, node: u64, number: Number) {
     writer.number(number.since_first);
 }
 
-/// A publication as `node` sends it.
+/// A publication as `node` sends it alone.
 pub fn encode_publication(node: u64, number: Number, publication: &Publication) -> Bytes {
-    let Publication { event, data, from, user, except, key, timestamp_ms, .. } = publication;
-    let texts = event.len() + user.as_ref().map_or(0, |user| user.len());
-    let mut writer = Writer(Vec::with_capacity(96 + texts + data.bytes().len()));
+    let mut writer = Writer(Vec::with_capacity(encoded_bytes(publication)));
     head(&mut writer, bundle::PUBLICATION, node, number);
+    encode_body(&mut writer, node, publication);
+    writer.0.into()
+}
+
+/// About as many bytes as an encoded publication has.
+pub fn encoded_bytes(publication: &Publication) -> usize {
+    let Publication { event, data, user, key, .. } = publication;
+    let len = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+    96 + event.len() + len(user) + len(key) + data.bytes().len()
+}
+
+fn encode_body(writer: &mut Writer, node: u64, publication: &Publication) {
+    let Publication { event, data, from, user, except, key, timestamp_ms, .. } = publication;
     let flag = |is_there: bool, bit: u8| u8::from(is_there) << bit;
     let flags = flag(from.is_some(), 2) | flag(user.is_some(), 3);
     let flags = flags | flag(except.is_some(), 4) | flag(key.is_some(), 5);
@@ -154,7 +165,6 @@ pub fn encode_publication(node: u64, number: Number, publication: &Publication) 
     }
     writer.number(*timestamp_ms);
     crate::copy::append(&mut writer.0, data.bytes());
-    writer.0.into()
 }
 
 fn form_bits(form: Form) -> u8 {

@@ -60,12 +60,13 @@ use standby::Standby;
 /// Connections in the `raw` dialect get each of their messages back.
 ///
 /// Says on stdout where it listens. Logs to stderr, unless the program has a
-/// `tracing` subscriber already.
+/// `tracing` subscriber already. `housekeeping` is for the program's allocator: see
+/// [`Builder::housekeeping`].
 ///
 /// # Errors
 /// See [`ServerError`].
 #[expect(clippy::needless_pass_by_value, reason = "whoever serves owns the settings")]
-pub fn run(settings: Settings) -> Result<(), ServerError> {
+pub fn run(settings: Settings, housekeeping: fn()) -> Result<(), ServerError> {
     let signals = Signals::catch().map_err(ServerError::Control)?;
     let descriptors = descriptors::raise()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -78,6 +79,7 @@ pub fn run(settings: Settings) -> Result<(), ServerError> {
     let relay = settings.relay.relay()?;
     let relay_status = relay.as_ref().map(|relay| relay.status());
     let builder = builder(&settings, shards, limits, hand_offs).boxed_relay(relay);
+    let builder = builder.housekeeping(housekeeping);
     let engine = builder.build().map_err(ServerError::Build)?;
     logs::start(settings.log.clone());
     log_start(&settings, &engine, descriptors, connections);

@@ -15,6 +15,7 @@ mod driver_kind;
 mod error;
 mod handle;
 mod health;
+mod housekeeping;
 mod mail;
 mod mailbox;
 mod outbox;

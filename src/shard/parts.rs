@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     error::BuildError,
+    housekeeping::Chore,
     mailbox::{Mailbox, MailboxSender},
     relay::{RelayStart, relay_mailbox},
 };
@@ -37,6 +38,8 @@ pub(super) struct Parts {
     pub(super) app: Arc<App>,
     pub(super) mailboxes: Vec<(Mailbox, MailboxSender)>,
     pub(super) relay: Option<RelayStart>,
+    /// Called on every thread now and then.
+    pub(super) chore: Option<Chore>,
 }
 
 impl Parts {
@@ -71,7 +74,7 @@ impl Parts {
         });
         let port = relay.as_ref().map(|start| start.mailbox.sender() as Arc<dyn RelayPort>);
         let process = Process::new(random_node(), limits, dialect, path, shards, port);
-        Ok(Self { process: Arc::new(process), app: Arc::new(app), mailboxes, relay })
+        Ok(Self { process: Arc::new(process), app: Arc::new(app), mailboxes, relay, chore: None })
     }
 }
 

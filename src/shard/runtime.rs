@@ -14,6 +14,7 @@ use super::{
     error::RunError,
     handle::Handle,
     health::HealthCheck,
+    housekeeping::Chore,
     mailbox::{Mailbox, MailboxSender},
     parts::{HttpHandOff, Parts},
     relay::{RelayStart, RelayThread},
@@ -46,6 +47,7 @@ pub struct Engine {
     local: SocketAddr,
     process: Arc<Process>,
     app: Arc<App>,
+    chore: Option<Chore>,
     driver: DriverChoice,
     pin: bool,
     http: Option<HttpHandOff>,
@@ -63,10 +65,10 @@ impl Engine {
         local: SocketAddr,
         listeners: Vec<TcpListener>,
     ) -> Self {
-        let Parts { process, app, mailboxes, relay } = parts;
+        let Parts { process, app, mailboxes, relay, chore } = parts;
         let senders = mailboxes.iter().map(|(_, sender)| sender.clone()).collect();
         let handle = Handle::new(Arc::clone(&process), senders);
-        Self { handle, local, process, app, driver, pin, http, listeners, mailboxes, relay }
+        Self { handle, local, process, app, driver, pin, http, listeners, mailboxes, relay, chore }
     }
 
     /// The engine for other threads, valid before it runs and after it has ended.
@@ -116,7 +118,7 @@ impl Engine {
         let cores = cores.unwrap_or_default();
         let senders: Vec<_> = self.mailboxes.iter().map(|(_, to)| to.clone()).collect();
         let clock = SystemClock::start();
-        let relay = self.relay.map(|relay| relay.spawn(&handle)).transpose();
+        let relay = self.relay.map(|relay| relay.spawn(&handle, self.chore.clone())).transpose();
         let relay = relay.map_err(RunError::Start)?;
         let (ready, started) = crossbeam_channel::bounded(self.process.shards);
         let mut threads = Vec::new();
@@ -131,6 +133,7 @@ impl Engine {
                 process: Arc::clone(&self.process),
                 app: Arc::clone(&self.app),
                 http: self.http.clone(),
+                chore: self.chore.clone(),
                 listener,
                 mailbox,
                 senders: senders.clone(),

@@ -72,7 +72,8 @@ impl World {
         faults: Faults,
         builder: Builder,
     ) -> Result<Self, BuildError> {
-        let Parts { process, app, mailboxes, relay: _ } = builder.shards(shards).into_parts()?;
+        let Parts { process, app, mailboxes, relay: _, chore: _ } =
+            builder.shards(shards).into_parts()?;
         let senders: Vec<_> = mailboxes.iter().map(|(_, sender)| sender.clone()).collect();
         let handle = Handle::new(Arc::clone(&process), senders.clone());
         let net = SimNet::new(seed, faults);

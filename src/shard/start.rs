@@ -19,6 +19,7 @@ use super::{
     driver_kind::DriverKind,
     error::RunError,
     handle::Handle,
+    housekeeping::{Chore, Housekeeping},
     mailbox::{Mailbox, MailboxSender, MailboxSenders},
     parts::{HttpHandOff, PlainRequest},
     query::mark_as_shard,
@@ -42,6 +43,7 @@ pub(super) struct ShardStart {
     pub(super) process: Arc<Process>,
     pub(super) app: Arc<App>,
     pub(super) http: Option<HttpHandOff>,
+    pub(super) chore: Option<Chore>,
     pub(super) listener: TcpListener,
     pub(super) mailbox: Mailbox,
     pub(super) senders: Vec<MailboxSender>,
@@ -127,7 +129,8 @@ impl ShardStart {
                 http(requests);
             }
         };
-        let ended = drive(&mut shard, &self.clock, &mut end_turn);
+        let housekeeping = Housekeeping::new(self.chore);
+        let ended = drive(&mut shard, &self.clock, housekeeping, &mut end_turn);
         ended.map_err(|error| {
             error!(shard = self.number, %error, "the shard's driver failed");
             RunError::Shard { shard: self.number, message: error.to_string() }
@@ -157,11 +160,15 @@ where
 fn drive<D: Driver>(
     shard: &mut Shard<D>,
     clock: &impl Clock,
+    mut housekeeping: Housekeeping,
     end_turn: &mut impl FnMut(),
 ) -> io::Result<()> {
     loop {
         shard.turn(clock)?;
         end_turn();
+        if let Some(wait) = housekeeping.on_turn(shard.began_ms()) {
+            shard.wake_by(wait);
+        }
         if !shard.is_ending() {
             continue;
         }

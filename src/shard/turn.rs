@@ -140,9 +140,14 @@ impl<D: Driver> Shard<D> {
             && self.postponed.is_empty()
     }
 
+    /// When the last turn began, after its wait: milliseconds since the start.
+    pub(crate) fn began_ms(&self) -> u64 {
+        self.standstill.clock_ms()
+    }
+
     /// Lets the next sleep last no longer than `max`.
     pub(crate) fn wake_by(&mut self, max: Duration) {
-        self.wake_by = Some(max);
+        self.wake_by = Some(self.wake_by.map_or(max, |before| before.min(max)));
     }
 
     fn sleep(&mut self) -> io::Result<()> {

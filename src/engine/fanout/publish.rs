@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     copy::append,
-    dialect::{Dialect, Event, MESSAGE_EVENT, Payload, Stamp},
+    dialect::{Dialect, Event, Payload, Stamp},
     engine::{
         process::mail::Origin,
         state::{
@@ -187,12 +187,7 @@ pub(super) fn to_publication(
         let copy = chunk.write(bytes.len(), |out| append(out, bytes));
         Data::trusted(form_of(payload), copy)
     });
-    let mut publication = Publication::new(audience, "", data, core.now.unix_ms);
-    publication.event = if message.event == MESSAGE_EVENT {
-        MESSAGE_EVENT.into()
-    } else {
-        message.event.to_owned().into()
-    };
+    let mut publication = Publication::new(audience, message.event, data, core.now.unix_ms);
     publication.from = message.from;
     publication.user = message.user.map(Into::into);
     publication.except = message.except;

@@ -17,7 +17,7 @@ use super::{
     numbering::Numberings,
     outputs::{Asker, Outputs},
     presence::{Lists, Presences},
-    publishing::{Item, Publishing},
+    publishing::{Item, Plain, Publishing},
     settings::NodeSettings,
     subscriptions::Subscriptions,
 };
@@ -158,9 +158,8 @@ impl Node {
             }
         }
         let number = self.numberings.next(&channel, now);
-        let message = wire::encode_publication(self.number, number, publication);
-        let item = Item::Plain { channel, message, number: Some(number), receipt, once };
-        self.publishing.publish(item, charge, now, &mut self.out, counters);
+        let plain = Plain { channel, number, receipt, once };
+        self.publishing.publish_plain(plain, publication, charge, now, &mut self.out, counters);
     }
 
     fn command(&mut self, command: &Command, now: u64) {

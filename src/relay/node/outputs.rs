@@ -9,14 +9,14 @@ use super::{
     super::{
         Inlet,
         broker::{Channel, Operation},
-        wire::{Bundle, Number},
+        wire::{self, Bundle, Number},
     },
     map::Map,
     settings::{BACKLOG, BACKLOG_BYTES},
 };
 use crate::{
     cluster::{Charge, ClusterAnswer, ClusterReply, FromRelay, Question},
-    publication::Audience,
+    publication::{Audience, Publication},
 };
 
 /// Who asked this node a question: itself, or another node by a number.
@@ -24,6 +24,14 @@ use crate::{
 pub struct Asker {
     pub(super) node: u64,
     pub(super) ask: u64,
+}
+
+/// What a node publishes in a channel that it counts.
+pub(super) enum Numbered<'p> {
+    /// As it is.
+    Publication(Number, &'p Publication),
+    /// As it was kept, encoded.
+    Encoded(Number, &'p [u8]),
 }
 
 /// A bundle that is not finished: the operation at `at` publishes it.
@@ -75,21 +83,38 @@ impl Outputs {
         self.tokens
     }
 
-    /// Publishes a message that has a number: together with those before it where nothing
+    /// Publishes what has a number: in one message with what was before it, where nothing
     /// else came in between. Returns the name of the operation.
-    pub(super) fn publish(&mut self, channel: Channel, message: Bytes, number: Number) -> u64 {
-        if let Some(open) = &mut self.bundle
+    pub(super) fn publish(&mut self, channel: Channel, node: u64, what: &Numbered<'_>) -> u64 {
+        let (number, bytes) = match what {
+            Numbered::Publication(number, publication) => {
+                (*number, wire::encoded_bytes(publication))
+            }
+            Numbered::Encoded(number, message) => (*number, message.len()),
+        };
+        let token = self.bundle_for(channel, node, number, bytes);
+        if let Some(Open { bundle, .. }) = &mut self.bundle {
+            match what {
+                Numbered::Publication(_, publication) => bundle.add(node, publication),
+                Numbered::Encoded(number, message) => bundle.add_encoded(message, *number),
+            }
+        }
+        token
+    }
+
+    /// Has a bundle that takes so many bytes of the channel.
+    fn bundle_for(&mut self, channel: Channel, node: u64, number: Number, bytes: usize) -> u64 {
+        if let Some(open) = &self.bundle
             && open.at + 1 == self.operations.len()
             && let Some(Operation::Publish { channel: before, token, .. }) = self.operations.last()
             && *before == channel
-            && open.bundle.add(&message, number)
+            && open.bundle.takes(number, bytes)
         {
             return *token;
         }
         self.finish();
         let token = self.token();
-        self.bundle =
-            Some(Open { bundle: Bundle::new(message, number), at: self.operations.len() });
+        self.bundle = Some(Open { bundle: Bundle::new(node, number), at: self.operations.len() });
         self.operations.push(Operation::Publish { channel, message: Bytes::new(), token });
         token
     }

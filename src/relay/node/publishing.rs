@@ -20,15 +20,16 @@ use super::{
     super::{
         broker::{BrokerError, Channel, HistoryLimits, Operation},
         status::RelayCounters,
-        wire::Number,
+        wire::{self, Number},
     },
     map::Map,
-    outputs::Outputs,
+    outputs::{Numbered, Outputs},
     settings::NodeSettings,
 };
 use crate::{
     cluster::{Charge, FromRelay, Outcome, Receipt},
-    publication::Position,
+    id::ClientId,
+    publication::{Position, Publication},
 };
 
 use self::{
@@ -75,6 +76,14 @@ struct Held {
     at: u64,
 }
 
+/// What is not appended to a history: where it goes, and who asked for it how.
+pub(super) struct Plain {
+    pub(super) channel: Channel,
+    pub(super) number: Number,
+    pub(super) receipt: Option<Receipt>,
+    pub(super) once: Option<Box<str>>,
+}
+
 /// The messages of one operation.
 #[derive(Default)]
 struct InFlight {
@@ -97,6 +106,7 @@ impl InFlight {
 
 /// Where what is published goes.
 pub(super) struct Publishing {
+    node: u64,
     outage_bytes: usize,
     outage_age_ms: u64,
     is_up: bool,
@@ -116,6 +126,7 @@ pub(super) struct Publishing {
 impl Publishing {
     pub(super) fn new(settings: &NodeSettings) -> Self {
         Self {
+            node: ClientId::node_of(settings.node),
             outage_bytes: settings.outage_bytes,
             outage_age_ms: settings.outage_age_ms,
             is_up: false,
@@ -170,6 +181,45 @@ impl Publishing {
         self.drop_excess(now, out, counters);
     }
 
+    /// Publishes in a channel that is numbered, or keeps.
+    pub(super) fn publish_plain(
+        &mut self,
+        plain: Plain,
+        publication: &Publication,
+        charge: Charge,
+        now: u64,
+        out: &mut Outputs,
+        counters: &RelayCounters,
+    ) {
+        let Plain { channel, number, receipt, once } = plain;
+        if self.is_up {
+            RelayCounters::add(&counters.published, 1);
+            self.accept(&channel, receipt, once, out);
+            let what = Numbered::Publication(number, publication);
+            let token = out.publish(channel, self.node, &what);
+            return self.in_flight.entry(token).or_default().add(charge);
+        }
+        let message = wire::encode_publication(self.node, number, publication);
+        let item = Item::Plain { channel, message, number: Some(number), receipt, once };
+        self.publish(item, charge, now, out, counters);
+    }
+
+    /// A plain publication is given to the broker.
+    fn accept(
+        &mut self,
+        channel: &Channel,
+        receipt: Option<Receipt>,
+        once: Option<Box<str>>,
+        out: &mut Outputs,
+    ) {
+        tell(receipt, Outcome::Accepted(None), out);
+        if let Some(key) = once {
+            for repeat in self.once.is_sent(channel, &key) {
+                tell(Some(repeat), Outcome::Repeated(None), out);
+            }
+        }
+    }
+
     fn may_go(&self, item: &Item) -> bool {
         self.is_up
             && match item {
@@ -182,20 +232,13 @@ impl Publishing {
         RelayCounters::add(&counters.published, 1);
         match held.item {
             Item::Plain { channel, message, number, receipt, once } => {
-                tell(receipt, Outcome::Accepted(None), out);
-                if let Some(key) = once {
-                    let repeats = self.once.is_sent(&channel, &key);
-                    for it in repeats {
-                        tell(Some(it), Outcome::Repeated(None), out);
-                    }
-                }
-                let token = match number {
-                    Some(number) => out.publish(channel, message, number),
-                    None => {
-                        let token = out.token();
-                        out.operations.push(Operation::Publish { channel, message, token });
-                        token
-                    }
+                self.accept(&channel, receipt, once, out);
+                let token = if let Some(number) = number {
+                    out.publish(channel, self.node, &Numbered::Encoded(number, &message))
+                } else {
+                    let token = out.token();
+                    out.operations.push(Operation::Publish { channel, message, token });
+                    token
                 };
                 self.in_flight.entry(token).or_default().add(charge);
             }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use super::{
     Body, Number,
     cursor::{Malformed, Reader, Writer},
-    publication,
+    encode_body, head, publication,
 };
-use crate::publication::Audience;
+use crate::publication::{Audience, Publication};
 
 /// The kind of a message with one publication, and of one with several.
 pub(super) const PUBLICATION: u8 = 1;
@@ -21,14 +21,14 @@ const PUBLICATIONS_MAX: usize = 1_024;
 /// this to be written.
 const BYTES_MAX: usize = 64 << 10;
 
-/// One or more publications of one node and channel, their numbers one after another.
+/// The room that is made for a message which is begun.
+const BEGUN_BYTES: usize = 4 << 10;
+
+/// Publications of one node and channel, their numbers one after another.
 pub struct Bundle {
-    /// The first, as it is sent alone.
-    first: Bytes,
+    writer: Writer,
     number: Number,
-    /// All of them, from the second on.
-    several: Writer,
-    count: usize,
+    count: u64,
 }
 
 /// The bytes of a message before its body.
@@ -38,54 +38,59 @@ fn head_len(number: Number) -> usize {
 }
 
 impl Bundle {
-    /// One publication, as [`super::encode_publication`] made it with this number.
-    pub fn new(first: Bytes, number: Number) -> Self {
-        Self { first, number, several: Writer::default(), count: 1 }
+    /// A message of `node` without a publication, whose first has this number.
+    pub fn new(node: u64, number: Number) -> Self {
+        let mut writer = Writer(Vec::with_capacity(BEGUN_BYTES));
+        head(&mut writer, PUBLICATIONS, node, number);
+        Self { writer, number, count: 0 }
     }
 
-    /// Adds one more of the same node and channel. Returns whether it could be added: it
-    /// must be the next by its number, and find room.
-    pub fn add(&mut self, message: &Bytes, number: Number) -> bool {
-        let Some(body) = message.get(head_len(number)..) else { return false };
-        let added = self.count as u64;
+    /// Whether a publication of `bytes` with this number may be added: it must be the next,
+    /// and find room.
+    pub fn takes(&self, number: Number, bytes: usize) -> bool {
         let is_next = self.number.sequence > 0
-            && number.sequence == self.number.sequence + added
-            && number.since_first == self.number.since_first + added;
-        let so_far = if self.count > 1 { self.several.0.len() } else { self.first.len() };
-        if !is_next || self.count >= PUBLICATIONS_MAX || so_far + body.len() > BYTES_MAX {
-            return false;
-        }
-        if self.count == 1 {
-            let (head, first) = self.first.split_at(head_len(self.number).min(self.first.len()));
-            self.several.0.reserve(2 * (so_far + body.len()));
-            self.several.0.extend_from_slice(head);
-            self.several.0[1] = PUBLICATIONS;
-            self.several.bytes(first);
-        }
-        self.several.bytes(body);
+            && number.sequence == self.number.sequence + self.count
+            && number.since_first == self.number.since_first + self.count;
+        let fits = self.writer.0.len() + bytes <= BYTES_MAX && self.count < PUBLICATIONS_MAX as u64;
+        self.count == 0 || is_next && fits
+    }
+
+    /// Adds a publication.
+    pub fn add(&mut self, node: u64, publication: &Publication) {
         self.count += 1;
-        true
+        let at = self.writer.0.len();
+        self.writer.size(0);
+        encode_body(&mut self.writer, node, publication);
+        self.writer.set_size(at);
+    }
+
+    /// Adds one that is encoded: by [`super::encode_publication`], with this number.
+    pub fn add_encoded(&mut self, message: &[u8], number: Number) {
+        self.count += 1;
+        let at = self.writer.0.len();
+        self.writer.size(0);
+        let body = message.get(head_len(number)..).unwrap_or_default();
+        crate::copy::append(&mut self.writer.0, body);
+        self.writer.set_size(at);
     }
 
     /// The message.
     pub fn finish(self) -> Bytes {
-        if self.count > 1 { self.several.0.into() } else { self.first }
+        self.writer.0.into()
     }
 }
 
-/// All publications of a message. None of them keeps the memory of the others: each may
-/// wait for a slow member long after they are gone.
+/// All publications of a message. They share its memory, which is theirs for as long as
+/// they are on their way to the logs of their rooms.
 pub(super) fn publications(
     reader: &mut Reader<'_>,
     audience: &Audience,
 ) -> Result<Body, Malformed> {
-    let mut found = Vec::new();
+    let count = reader.clone().count_sized(PUBLICATIONS_MAX)?;
+    let mut found = Vec::with_capacity(count);
     while !reader.is_at_end() {
-        if found.len() == PUBLICATIONS_MAX {
-            return Err(Malformed);
-        }
-        let one = Bytes::copy_from_slice(reader.bytes()?);
+        let one = reader.sized()?;
         found.push(publication(&mut Reader::new(&one), audience.clone())?);
     }
-    if found.len() > 1 { Ok(Body::Publications(found)) } else { Err(Malformed) }
+    if found.is_empty() { Err(Malformed) } else { Ok(Body::Publications(found)) }
 }

@@ -7,6 +7,9 @@ use bytes::Bytes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
+/// Bytes of a length that may be set later.
+const SIZE: usize = size_of::<u32>();
+
 /// Appends to a message.
 #[derive(Default)]
 pub(super) struct Writer(pub(super) Vec<u8>);
@@ -34,19 +37,26 @@ impl Writer {
     }
 
     pub(super) fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
+        self.number(text.len() as u64);
+        self.0.extend_from_slice(text.as_bytes());
     }
 
-    /// Their number, and they.
-    pub(super) fn bytes(&mut self, bytes: &[u8]) {
-        self.number(bytes.len() as u64);
-        crate::copy::append(&mut self.0, bytes);
+    /// A length of four bytes, which may be set when what it counts is there.
+    pub(super) fn size(&mut self, size: u32) {
+        self.0.extend_from_slice(&size.to_le_bytes());
+    }
+
+    /// Sets the length at `at` to what is behind it.
+    pub(super) fn set_size(&mut self, at: usize) {
+        let size = (self.0.len() - at - SIZE) as u32;
+        self.0[at..at + SIZE].copy_from_slice(&size.to_le_bytes());
     }
 }
 
 /// What is left of a message.
 ///
 /// Invariant: `at <= bytes.len()`.
+#[derive(Clone)]
 pub(super) struct Reader<'b> {
     bytes: &'b Bytes,
     at: usize,
@@ -98,13 +108,33 @@ impl<'b> Reader<'b> {
     }
 
     pub(super) fn text(&mut self) -> Result<&'b str, Malformed> {
-        simdutf8::basic::from_utf8(self.bytes()?).map_err(|_| Malformed)
+        let len = usize::try_from(self.number()?).map_err(|_| Malformed)?;
+        simdutf8::basic::from_utf8(self.take(len)?).map_err(|_| Malformed)
     }
 
-    /// As many as the number before them says.
-    pub(super) fn bytes(&mut self) -> Result<&'b [u8], Malformed> {
-        let len = usize::try_from(self.number()?).map_err(|_| Malformed)?;
-        self.take(len)
+    fn size(&mut self) -> Result<usize, Malformed> {
+        self.array().map(|size| u32::from_le_bytes(size) as usize)
+    }
+
+    /// What [`Writer::set_size`] has counted, not copied.
+    pub(super) fn sized(&mut self) -> Result<Bytes, Malformed> {
+        let size = self.size()?;
+        self.take(size)?;
+        Ok(self.bytes.slice(self.at - size..self.at))
+    }
+
+    /// How many of these there are to the end, `max` at the most.
+    pub(super) fn count_sized(mut self, max: usize) -> Result<usize, Malformed> {
+        let mut count = 0;
+        while !self.is_at_end() {
+            let size = self.size()?;
+            self.take(size)?;
+            count += 1;
+            if count > max {
+                return Err(Malformed);
+            }
+        }
+        Ok(count)
     }
 
     /// All that is left, not copied.

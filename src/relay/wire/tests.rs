@@ -62,10 +62,10 @@ fn all_kinds() -> Vec<(Channel, Bytes)> {
 
 /// Publications that were all encoded with `number`, in one message from there on.
 fn bundle(alone: &[Bytes], number: Number) -> Bytes {
-    let mut bundle = Bundle::new(alone[0].clone(), number);
-    for (message, number) in alone.iter().zip(number.following()).skip(1) {
-        // Numbers of the same length: only the body is taken.
-        assert!(bundle.add(message, number));
+    let mut bundle = Bundle::new(NODE, number);
+    for (message, next) in alone.iter().zip(number.following()) {
+        assert!(bundle.takes(next, message.len()));
+        bundle.add_encoded(message, number);
     }
     bundle.finish()
 }
@@ -115,14 +115,11 @@ fn again(message: &Message) -> Bytes {
             encode_publication(node, number, &sent(publication, *except, node))
         }
         Body::Publications(all) => {
-            let mut numbers = number.following();
-            let mut encoded = all.iter().map(|(publication, except)| {
-                let number = numbers.next().unwrap();
-                (encode_publication(node, number, &sent(publication, *except, node)), number)
-            });
-            let (first, number) = encoded.next().unwrap();
-            let mut bundle = Bundle::new(first, number);
-            assert!(encoded.all(|(message, number)| bundle.add(&message, number)));
+            let mut bundle = Bundle::new(node, number);
+            for ((publication, except), number) in all.iter().zip(number.following()) {
+                assert!(bundle.takes(number, publication.data.bytes().len()));
+                bundle.add(node, &sent(publication, *except, node));
+            }
             bundle.finish()
         }
         Body::Command(command) => encode_command(node, number, command),
@@ -230,35 +227,35 @@ proptest! {
 
 #[test]
 fn only_what_follows_and_finds_room_goes_into_a_message_with_others() {
-    let encoded = |sequence, size: usize| {
-        let number = Number { sequence, since_first: sequence - 1 };
-        let data = Data::binary(vec![0; size]);
-        let publication = Publication::new(Audience::Everyone, "e", data, 0);
-        (encode_publication(NODE, number, &publication), number)
+    let number = |sequence| Number { sequence, since_first: sequence - 1 };
+    let publication = Publication::new(Audience::Everyone, "e", Data::absent(), 0);
+    let begun = || {
+        let mut bundle = Bundle::new(NODE, number(1));
+        // Whatever its size, the first has a message.
+        assert!(bundle.takes(number(1), 1 << 30));
+        bundle.add(NODE, &publication);
+        bundle
     };
-    let (first, number) = encoded(1, 10);
-    let mut bundle = Bundle::new(first.clone(), number);
-    for sequence in [1, 3] {
-        let (message, number) = encoded(sequence, 10);
-        assert!(!bundle.add(&message, number), "{sequence} is not the next");
+    let mut bundle = begun();
+    assert!(bundle.takes(number(2), 100));
+    assert!(!bundle.takes(number(2), 70_000), "too large");
+    assert!(!bundle.takes(number(3), 100), "not the next");
+    assert!(!bundle.takes(Number { sequence: 2, since_first: 0 }, 100), "another numbering");
+    let alone = encode_publication(NODE, number(2), &publication);
+    for sequence in 2..=1_024 {
+        assert!(bundle.takes(number(sequence), alone.len()));
+        bundle.add_encoded(&alone, number(2));
     }
-    let (large, number) = encoded(2, 70_000);
-    assert!(!bundle.add(&large, number));
-    // One that is alone is as it would be without bundles.
-    assert_eq!(bundle.finish(), first);
-
-    let mut bundle = Bundle::new(first, Number { sequence: 1, since_first: 0 });
-    let added = (2..)
-        .map(|sequence| encoded(sequence, 0))
-        .take_while(|(message, number)| bundle.add(message, *number));
-    assert_eq!(added.count(), 1_023);
+    assert!(!bundle.takes(number(1_025), 1));
     let message = decode(&bundle.finish(), &Channel::Everyone).unwrap();
-    assert_eq!(message.number, Number { sequence: 1, since_first: 0 });
+    assert_eq!(message.number, number(1));
     let Body::Publications(all) = message.body else { panic!("{message:?}") };
     assert_eq!(all.len(), 1_024);
+    assert!(all.iter().all(|(found, _)| found.event == "e"));
     // What has no number, as in a history, goes alone.
-    let none = encode_publication(NODE, Number::default(), &all[0].0);
-    assert!(!Bundle::new(none.clone(), Number::default()).add(&none, Number::default()));
+    let mut bundle = Bundle::new(NODE, Number::default());
+    bundle.add(NODE, &publication);
+    assert!(!bundle.takes(Number::default(), 1));
 }
 
 #[test]
@@ -266,7 +263,10 @@ fn a_message_with_more_publications_than_are_sent_together_is_malformed() {
     let mut writer = Writer::default();
     head(&mut writer, bundle::PUBLICATIONS, NODE, Number { sequence: 1, since_first: 0 });
     for _ in 0..1_025 {
-        writer.bytes(b"\x00\x01e\x00");
+        let at = writer.0.len();
+        writer.size(0);
+        writer.0.extend_from_slice(b"\x00\x01e\x00");
+        writer.set_size(at);
     }
     assert_eq!(decode(&writer.0.into(), &Channel::Everyone).unwrap_err(), WireError::Malformed);
 }

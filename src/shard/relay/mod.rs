@@ -5,17 +5,22 @@ mod inlet;
 mod outgoing;
 
 use std::{
+    cell::RefCell,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread::{self, JoinHandle},
+    time::Instant,
 };
 
 use tracing::error;
 
 use self::inlet::ShardInlet;
 pub(super) use self::outgoing::{RelayMailbox, RelaySender, relay_mailbox};
-use super::handle::Handle;
+use super::{
+    handle::Handle,
+    housekeeping::{Chore, Housekeeping},
+};
 use crate::relay::{Exchange, Relay};
 
 /// A relay that is about to run, and its mailbox.
@@ -33,13 +38,19 @@ pub(super) struct RelayThread {
 
 impl RelayStart {
     /// Starts its thread. If the relay panics, the engine is drained.
-    pub(super) fn spawn(self, handle: &Handle) -> io::Result<RelayThread> {
+    pub(super) fn spawn(self, handle: &Handle, chore: Option<Chore>) -> io::Result<RelayThread> {
         let Self { relay, mailbox } = self;
         let sender = mailbox.sender();
         let node = handle.process().node;
         let inlet = Arc::new(ShardInlet::new(handle.clone(), mailbox.sender()));
         let credits = Arc::clone(&inlet);
-        let outgoing = Box::new(mailbox.before_taking(move || credits.send_credits()));
+        let begun = Instant::now();
+        let housekeeping = RefCell::new(Housekeeping::new(chore));
+        let before_taking = move || {
+            credits.send_credits();
+            housekeeping.borrow_mut().on_turn(begun.elapsed().as_millis() as u64);
+        };
+        let outgoing = Box::new(mailbox.before_taking(before_taking));
         let exchange = Exchange { outgoing, inlet, node };
         let all = handle.clone();
         let run = move || {
