@@ -199,6 +199,11 @@ impl Publication {
         size_of::<Self>() + self.event.len() + data + frame
     }
 
+    /// Whether any frame was made, or is being made.
+    pub(crate) fn has_frames(&self) -> bool {
+        self.frames.first.get().is_some()
+    }
+
     /// The frame in form `variant`, made by `encode` if no shard has made it
     /// yet. An empty frame means that this form has nothing to say.
     ///

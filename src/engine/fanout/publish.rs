@@ -38,8 +38,19 @@ pub(crate) struct Outgoing<'a> {
 
 /// Encodes straight into the logs of a room whose members are all here.
 pub(super) fn publish_here(core: &mut Core, room: u32, target: Target<'_>, message: &Outgoing<'_>) {
-    let stamp = core.stamp();
-    let event = event_of(target, message, None);
+    let (stamp, event) = (core.stamp(), event_of(target, message, None));
+    encode_into_logs(core, room, &event, &stamp, message);
+}
+
+/// Encodes `event`, which is `message`'s, once for each form that the room's members here
+/// have, where it is to be.
+fn encode_into_logs(
+    core: &mut Core,
+    room: u32,
+    event: &Event<'_>,
+    stamp: &Stamp,
+    message: &Outgoing<'_>,
+) {
     let size = message.data.map_or(0, |data| data.as_bytes().len());
     let mark = begin(core, message.except);
     for index in 0..core.rooms.room(room).groups.len() {
@@ -48,12 +59,12 @@ pub(super) fn publish_here(core: &mut Core, room: u32, target: Target<'_>, messa
         core.rooms.acquire_buffer(group);
         if size >= Limits::COPIED_FRAME_BYTES {
             let mut frame = BytesMut::with_capacity(size + 512);
-            write_frame(&mut frame, |out| dialect.encode(&event, &stamp, out));
+            write_frame(&mut frame, |out| dialect.encode(event, stamp, out));
             append_shared(core, group, frame.freeze(), mark, message.key);
         } else {
             let log = &mut core.rooms.group_mut(group).log;
             let before = log.open().len();
-            write_frame(log.open(), |out| dialect.encode(&event, &stamp, out));
+            write_frame(log.open(), |out| dialect.encode(event, stamp, out));
             let written = log.open().len() - before;
             commit(core, group, written, mark, message.key);
         }
@@ -63,11 +74,18 @@ pub(super) fn publish_here(core: &mut Core, room: u32, target: Target<'_>, messa
 
 /// Appends a publication that came by mail to the logs of its audience's members here.
 /// Who is charged for it is credited when they have taken it.
-pub(crate) fn deliver(core: &mut Core, publication: &Publication, charged: (Origin, u32)) {
+pub(crate) fn deliver(core: &mut Core, publication: &Arc<Publication>, charged: (Origin, u32)) {
     let target = Target::of(&publication.audience);
     let room = core.rooms.find(target.space(), target.name());
     if let Some(room) = room {
-        deliver_to(core, room, publication);
+        if Arc::strong_count(publication) > 1 || publication.has_frames() {
+            deliver_to(core, room, publication);
+        } else {
+            // No other shard wants its frames: they are made where they are needed.
+            let message = message_of(publication);
+            let (event, stamp) = told(publication, &message);
+            encode_into_logs(core, room, &event, &stamp, &message);
+        }
     }
     let (origin, bytes) = charged;
     match room.and_then(|room| core.rooms.most_waiting(room)) {
@@ -219,18 +237,27 @@ pub(crate) fn to_payload(data: &Data) -> Option<Payload<'_>> {
     }
 }
 
-fn encode(chunk: &mut Chunk, dialect: Dialect, publication: &Publication) -> Bytes {
-    let message = Outgoing {
+/// What was published, borrowed again.
+fn message_of(publication: &Publication) -> Outgoing<'_> {
+    Outgoing {
         event: &publication.event,
         data: to_payload(&publication.data),
         from: publication.from,
         user: publication.user.as_deref(),
-        except: None,
-        key: None,
-    };
+        except: publication.except,
+        key: publication.key.as_deref(),
+    }
+}
+
+/// The event that members are told, and when it happened.
+fn told<'a>(publication: &'a Publication, message: &Outgoing<'a>) -> (Event<'a>, Stamp) {
     let offset = (publication.offset > 0).then_some(publication.offset);
-    let event = event_of(Target::of(&publication.audience), &message, offset);
-    let stamp = Stamp { timestamp_ms: publication.timestamp_ms };
+    let event = event_of(Target::of(&publication.audience), message, offset);
+    (event, Stamp { timestamp_ms: publication.timestamp_ms })
+}
+
+fn encode(chunk: &mut Chunk, dialect: Dialect, publication: &Publication) -> Bytes {
+    let (event, stamp) = told(publication, &message_of(publication));
     chunk.write(publication.data.bytes().len() + 256, |frame| {
         write_frame(frame, |out| dialect.encode(&event, &stamp, out));
     })

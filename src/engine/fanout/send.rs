@@ -69,8 +69,10 @@ pub(crate) fn publish_relayed(
         if elsewhere != 0 {
             core.outbound.post(elsewhere, Mail::Publish(Arc::clone(&publication)), id);
         }
-        if let Some(room) = room {
-            deliver_to(core, room, &publication);
+        match room {
+            Some(room) if elsewhere == 0 => publish_here(core, room, target, message),
+            Some(room) => deliver_to(core, room, &publication),
+            None => {}
         }
     }
     let to_relay = relay(core, id, publication, asked);
