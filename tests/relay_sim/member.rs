@@ -73,6 +73,8 @@ pub(crate) struct Member {
     pub(crate) recoveries: Vec<(u64, Option<Position>)>,
     pub(crate) answers: Arc<Mutex<Vec<ClusterAnswer>>>,
     pub(crate) asked: usize,
+    /// The node may have something for its shards or for the broker.
+    pub(crate) is_busy: bool,
 }
 
 impl Member {
@@ -95,6 +97,7 @@ impl Member {
             recoveries: Vec::new(),
             answers: Arc::default(),
             asked: 0,
+            is_busy: true,
         }
     }
 
@@ -111,6 +114,7 @@ impl Member {
     }
 
     pub(crate) fn does(&mut self, what: ToRelay, now: u64) {
+        self.is_busy = true;
         self.node.on_outgoing(what, now);
     }
 
@@ -128,7 +132,7 @@ impl Member {
             answer.count = 1;
             self.node.on_answer(asker, &answer, now);
         }
-        self.node.flush(&self.shards);
+        self.is_busy = !self.node.flush(&self.shards);
         let given = std::mem::take(&mut *self.shards.given.lock().unwrap());
         self.log.extend(given.into_iter().map(|given| (now, given)));
     }

@@ -149,10 +149,15 @@ impl World {
             if !member.node.is_backlogged() {
                 for arrival in self.broker.take(member.number, self.now) {
                     member.node.on_arrival(arrival, self.now);
+                    member.is_busy = true;
                 }
             }
             if member.node.next_tick() <= self.now {
                 member.node.on_tick(self.now);
+                member.is_busy = true;
+            }
+            if !member.is_busy {
+                continue;
             }
             member.flush(self.now);
             self.broker.submit(member.number, member.node.take_operations(), self.now);

@@ -182,8 +182,9 @@ impl Beats {
             // What it announced has not been heard.
             other.missed_at = now;
             self.request(now);
-        } else if is_first && beat > 2 {
-            // Whoever listened before should have heard it.
+        } else if is_first && beat > 1 {
+            // Whoever has listened for longer than that should have heard one before: what
+            // that announced is not announced again.
             other.missed_at = now.saturating_sub(SILENCE_MS);
             self.request(now);
         }

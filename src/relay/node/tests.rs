@@ -9,7 +9,9 @@ use std::{
 use super::{
     super::{
         Inlet, RelayStatus,
+        broker::{Arrival, Channel},
         memory::{MemoryBroker, MemoryLink},
+        wire::{self, Announcement, Beat, Number, Numbered},
     },
     *,
 };
@@ -133,4 +135,40 @@ fn a_publication_reaches_the_members_on_the_other_node_and_not_its_own() {
     assert_eq!(other.events(), ["hello"]);
     assert_eq!(one.events(), [""; 0]);
     assert_eq!(one.shards.credits.lock().unwrap().len(), 2);
+}
+
+/// What node 3 says on a channel while it is heard of for the first time.
+fn from_other(channel: Channel, message: bytes::Bytes) -> Arrival {
+    Arrival::Message { channel, message, position: None }
+}
+
+#[test]
+fn members_are_told_that_messages_may_be_missing_where_a_nodes_first_heartbeat_is() {
+    let broker = MemoryBroker::new();
+    let mut bed = Bed::new(1, &broker, NodeSettings::default());
+    bed.work();
+    bed.does(ToRelay::Wanted(room("lobby")));
+    (0..8).for_each(|_| bed.pass(250));
+    // Numbers 3 to 5 were announced by its first beat. Neither they nor it have come, and
+    // the second says no more than that the numbering is as old as the subscription.
+    let channel = Channel::Room("lobby".into());
+    let numbered = Numbered {
+        first: 3,
+        first_age_ms: 1_900,
+        before: 5,
+        next_age_ms: 50,
+        last: 6,
+        last_age_ms: 50,
+    };
+    let announcements = vec![Announcement::Numbered(channel.clone(), numbered)];
+    let beat = wire::encode_beat(3, &Beat { beat: 2, sent_ms: bed.now, announcements });
+    let publication = Publication::new(room("lobby"), "six", Data::text("x"), 5);
+    let number = Number { sequence: 6, since_first: 3 };
+    let six = wire::encode_publication(3, number, &publication);
+    bed.given();
+    bed.node.on_arrival(from_other(channel, six), bed.now);
+    bed.node.on_arrival(from_other(Channel::Control(0), beat), bed.now);
+    bed.work();
+    let given = bed.given();
+    assert!(matches!(&given[..], [FromRelay::Publish(_), FromRelay::Gap(_, None)]), "{given:?}");
 }
