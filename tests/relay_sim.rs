@@ -48,13 +48,14 @@ fn run(seed: u64) -> Outcome {
     let mut world = World::new(seed);
     world.storm();
     world.calm();
-    check::plain_rooms(&world);
+    let mut outcome = Outcome::default();
+    check::plain_rooms(&world, &mut outcome);
     check::rooms_with_history(&world);
     check::recoveries(&world);
     check::receipts(&world);
     check::presence(&mut world);
     check::settled(&mut world);
-    world.outcome()
+    world.outcome(outcome)
 }
 
 #[test]

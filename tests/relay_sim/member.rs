@@ -60,6 +60,8 @@ pub(crate) struct Member {
     pub(crate) log: Vec<(u64, FromRelay)>,
     /// Everything that it published.
     pub(crate) published: Vec<(u64, Arc<Publication>)>,
+    /// The events of those that it published while its broker was away.
+    pub(crate) away: BTreeSet<String>,
     /// Rooms that are wanted, since when.
     pub(crate) wanted: BTreeMap<String, u64>,
     /// Rooms that became wanted, or did not stay so, and how long the log was then.
@@ -88,6 +90,7 @@ impl Member {
             shards: Shards::default(),
             log: Vec::new(),
             published: Vec::new(),
+            away: BTreeSet::new(),
             wanted: BTreeMap::new(),
             wants: Vec::new(),
             present: BTreeSet::new(),

@@ -115,6 +115,21 @@ impl Beats {
         self.own.len() as u16
     }
 
+    /// The nodes that lived before the own heartbeats stopped coming back.
+    pub(super) fn before_outage(&self) -> BTreeSet<u64> {
+        self.outage.as_ref().map_or_else(BTreeSet::new, |outage| outage.nodes.clone())
+    }
+
+    /// Whether own heartbeats have been missing for too long.
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_silent
+    }
+
+    /// A heartbeat is due now.
+    pub(super) fn hurry(&mut self, now: u64) {
+        self.next_at = self.next_at.min(now);
+    }
+
     /// Whether own heartbeats come back.
     pub(super) fn is_whole(&self) -> bool {
         self.is_whole && !self.is_silent
