@@ -1,7 +1,7 @@
 //! The whole engine in a simulated world, against a naive model: seeded runs of
 //! random operations on a network that misbehaves. A failing run prints its
 //! seed; `SIM_SEED=<seed> cargo test --test sim` replays it alone, `SIM_SEEDS=<n>`
-//! sets how many are run in all.
+//! sets how many are run in all, and `SIM_FIRST=<seed>` leaves out those before it.
 
 #[path = "sim/app.rs"]
 mod app;
@@ -53,7 +53,8 @@ fn for_seeds<T>(percent: u64, body: impl Fn(u64) -> T) -> Vec<T> {
             std::panic::resume_unwind(panic);
         })
     };
-    (0..seeds).map(run).collect()
+    let first = number("SIM_FIRST").unwrap_or(0);
+    (first..seeds).map(run).collect()
 }
 
 /// The bounds bite: in a good part of the runs connections are held, handles are

@@ -13,8 +13,11 @@
 //!   which they were published, none of them twice.
 //! - A room without history: at most once. While the broker is away, what is published
 //!   waits for it as far as bytes and age allow; the oldest is dropped beyond that, and
-//!   whoever asked for a receipt is told so. Delivery to the members on the publisher's
-//!   own node never waits for the broker.
+//!   whoever asked for a receipt is told so. When the broker is back, what waited, and
+//!   what is published meanwhile, goes out in order as soon as the heartbeats of all nodes
+//!   that lived before say that they receive again, after 1.5 s at the latest, and before
+//!   any of it would be dropped; a node that knows no other does not wait. Delivery to the
+//!   members on the publisher's own node never waits for the broker or for other nodes.
 //! - A room with history: one order for all members of all nodes, made by the broker. A
 //!   member that comes back with its last position gets exactly what it missed, in order
 //!   and once, or is told that this cannot be had.

@@ -18,7 +18,7 @@
 //! | --- | --- |
 //! | publication | flags (bits 0 and 1: form; 2: sender, 3: user, 4: except, 5: key), event, sender, user, except, key, time in ms, payload to the end |
 //! | command | byte (0 send, 1 close, 2 join, 3 leave), then its fields; a payload to the end |
-//! | heartbeat | number of this beat, time at the sender in ms, list of announcements |
+//! | heartbeat | number of this beat, time at the sender in ms, byte (1 if all that the sender wants is subscribed, else 0), list of announcements |
 //! | question | number of the question, byte (0 count, 1 members), room, most |
 //! | answer | number of the question, count, list of members |
 //! | announce | nothing: asks all nodes to announce again how far they have published |

@@ -89,6 +89,10 @@ fn push<T>(lane: &mut VecDeque<(u64, T)>, due: u64, what: T) {
     lane.push_back((due, what));
 }
 
+fn is_due<T>(lane: &VecDeque<(u64, T)>, now: u64) -> bool {
+    lane.front().is_some_and(|(due, _)| *due <= now)
+}
+
 impl Wire {
     /// The node has this answer: what it appends from now on is done again, but nothing
     /// that is on its way.
@@ -351,8 +355,9 @@ impl SimBroker {
                 let up = Arrival::Up { partitions: self.partitions };
                 push(&mut wire.to_node[LANES], now, up);
             }
+            let is_due = wire.to_broker.iter().any(|lane| is_due(lane, now));
             let start = self.rng.below(LANES);
-            for index in 0..LANES {
+            for index in (0..LANES).filter(|_| is_due) {
                 let index = (start + index) % LANES;
                 while let Some(operation) = self.take_due(node, index, now) {
                     self.carry_out(node, operation, now);
@@ -369,8 +374,11 @@ impl SimBroker {
     /// What has come for a node.
     pub(crate) fn take(&mut self, node: u64, now: u64) -> Vec<Arrival> {
         let start = self.rng.below(LANES + 1);
-        let Some(wire) = self.wires.get_mut(&node) else { return Vec::new() };
         let mut taken = Vec::new();
+        let Some(wire) = self.wires.get_mut(&node) else { return taken };
+        if !wire.to_node.iter().any(|lane| is_due(lane, now)) {
+            return taken;
+        }
         // The end of a connection, and its beginning, are before all that is on it.
         for index in [LANES].into_iter().chain((0..LANES).map(|index| (start + index) % LANES)) {
             while let Some((_, arrival)) = wire.to_node[index].pop_front_if(|it| it.0 <= now) {

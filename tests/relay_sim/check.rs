@@ -17,7 +17,7 @@ use shardcast::{
 
 use crate::{
     member::Member,
-    world::{COUNTS, KEPT, PLAIN, PRESENT, World, presence as of_client},
+    world::{COUNTS, KEPT, Outcome as Sum, PLAIN, PRESENT, World, presence as of_client},
 };
 
 /// A message that is published so soon after the subscription stands may be missing
@@ -34,15 +34,37 @@ fn split(event: &str) -> (u64, u64) {
 }
 
 /// Each publisher's messages arrive in order and once, and what is missing is told.
-pub(crate) fn plain_rooms(world: &World) {
+pub(crate) fn plain_rooms(world: &World, sum: &mut Sum) {
+    let accepted = accepted_later(world);
     for member in &world.members {
         for room in PLAIN {
-            plain_room(world, member, room);
+            plain_room(world, member, room, &accepted, sum);
         }
     }
 }
 
-fn plain_room(world: &World, member: &Member, room: &str) {
+/// What was published while its publisher's broker was away, and accepted when it was back.
+fn accepted_later(world: &World) -> BTreeSet<&str> {
+    let mut accepted = BTreeSet::new();
+    for member in &world.members {
+        for (_, given) in &member.log {
+            if let FromRelay::Receipt(receipt, Outcome::Accepted(None)) = given
+                && let Some(event) = member.away.get(&*receipt.id)
+            {
+                accepted.insert(event.as_str());
+            }
+        }
+    }
+    accepted
+}
+
+fn plain_room(
+    world: &World,
+    member: &Member,
+    room: &str,
+    accepted: &BTreeSet<&str>,
+    sum: &mut Sum,
+) {
     let mut last = BTreeMap::new();
     let mut received = BTreeSet::new();
     let mut told = 0;
@@ -68,15 +90,20 @@ fn plain_room(world: &World, member: &Member, room: &str) {
         for (at, publication) in &other.published {
             let (node, number) = split(&publication.event);
             let is_there = received.contains(&(node, number));
-            if !is_room(&publication.audience, room) || is_there {
+            if !is_room(&publication.audience, room) {
                 continue;
             }
             // A repeat is published only if the first was dropped.
             let is_repeat = other.is_repeat(&publication.event);
-            missing += 1;
+            let is_due = !is_repeat && linked_at.is_some_and(|linked| linked + SETTLE_MS < *at);
             // The last words of a node that was killed are nobody's.
             let is_known = !gone(node) || last.get(&node).is_some_and(|last| *last > number);
-            let is_due = !is_repeat && linked_at.is_some_and(|linked| linked + SETTLE_MS < *at);
+            let is_later = accepted.contains(&*publication.event);
+            sum.count(is_known && is_due, is_later, is_there);
+            if is_there {
+                continue;
+            }
+            missing += 1;
             certain += u64::from(is_known && is_due);
         }
     }

@@ -62,6 +62,8 @@ pub(crate) struct Member {
     pub(crate) log: Vec<(u64, FromRelay)>,
     /// Everything that it published.
     pub(crate) published: Vec<(u64, Arc<Publication>)>,
+    /// The events of those that it published while its broker was away.
+    pub(crate) away: BTreeSet<String>,
     /// Rooms that are wanted, since when.
     pub(crate) wanted: BTreeMap<String, u64>,
     /// Rooms that became wanted, or did not stay so, and how long the log was then.
@@ -75,6 +77,8 @@ pub(crate) struct Member {
     pub(crate) recoveries: Vec<(u64, Option<Position>)>,
     pub(crate) answers: Arc<Mutex<Vec<ClusterAnswer>>>,
     pub(crate) asked: usize,
+    /// The node may have something for its shards or for the broker.
+    pub(crate) is_busy: bool,
 }
 
 impl Member {
@@ -88,6 +92,7 @@ impl Member {
             shards: Shards::default(),
             log: Vec::new(),
             published: Vec::new(),
+            away: BTreeSet::new(),
             wanted: BTreeMap::new(),
             wants: Vec::new(),
             present: BTreeSet::new(),
@@ -97,6 +102,7 @@ impl Member {
             recoveries: Vec::new(),
             answers: Arc::default(),
             asked: 0,
+            is_busy: true,
         }
     }
 
@@ -113,6 +119,7 @@ impl Member {
     }
 
     pub(crate) fn does(&mut self, what: ToRelay, now: u64) {
+        self.is_busy = true;
         self.node.on_outgoing(what, now);
     }
 
@@ -130,7 +137,7 @@ impl Member {
             answer.count = 1;
             self.node.on_answer(asker, &answer, now);
         }
-        self.node.flush(&self.shards);
+        self.is_busy = !self.node.flush(&self.shards);
         let given = std::mem::take(&mut *self.shards.given.lock().unwrap());
         self.log.extend(given.into_iter().map(|given| (now, given)));
     }

@@ -209,3 +209,19 @@ fn a_request_that_is_half_there_when_the_process_stands_still_has_its_time_after
     case.settle();
     assert!(net.take(peer).starts_with(b"HTTP/1.1 101 "));
 }
+
+#[test]
+fn a_request_that_came_while_the_process_stood_still_is_answered_however_late_it_is_read() {
+    // The shard sleeps until the request's deadline at 10 s, and wakes a little late: that
+    // is no standstill to it. What came meanwhile it reads in pieces, over several turns.
+    for seed in 0..100 {
+        let faults = Faults { pieces_percent: 100, ..Faults::none() };
+        let mut case = Case::with_faults(seed, faults, Limits::default(), &[]);
+        let net = case.world.net().clone();
+        let peer = case.world.upgrade(0, "/ws");
+        case.world.turn(0);
+        case.world.freeze(Duration::from_millis(10_700));
+        case.settle();
+        assert!(net.take(peer).starts_with(b"HTTP/1.1 101 "), "seed {seed}");
+    }
+}

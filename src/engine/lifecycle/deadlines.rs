@@ -21,8 +21,8 @@ use crate::{
 /// asked whether there was any.
 pub(crate) const PROGRESS_LOOKS: u32 = 4;
 
-/// When a connection that is held or has unsent data is looked at again: its silence
-/// does not count meanwhile.
+/// When a connection that is held, or has unsent or unread data, is looked at again: its
+/// silence does not count meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Handles one timer that came up at `tick`. An entry that does not count
@@ -42,10 +42,11 @@ pub(crate) fn on_timer(core: &mut Core, id: ConnId, tick: Tick) {
         State::Handshake => {
             let deadline = core.timers.extended(connection.deadline);
             if reached(deadline, now) {
-                on_handshake_timeout(core, id);
-                return;
+                core.endings.timed_out.push(id);
+                Some(now.wrapping_add(ticks(LOOK_AGAIN)))
+            } else {
+                Some(deadline)
             }
-            Some(deadline)
         }
         State::Open => heartbeat(core, id),
         State::Closing | State::Lingering | State::Finished => {
@@ -129,19 +130,27 @@ fn pong_deadline(core: &Core, slot: u32) -> Tick {
 }
 
 /// Asks the driver about connections that have timed out as far as the engine knows:
-/// one whose kernel took nothing for the write time-out is lost; one that is silent is
-/// closed only if its socket holds nothing unread.
+/// one whose kernel took nothing for the write time-out is lost; one that is silent, or
+/// whose request is not there, is closed only if its socket holds nothing unread.
 pub(crate) fn check_timeouts(core: &mut Core, outlet: &mut impl Outlet) {
     for id in std::mem::take(&mut core.endings.timed_out) {
         let now = core.now.tick();
         let Some(connection) = core.find(id) else { continue };
         if connection.is_blocked() {
             check_write_timeout(core, id, outlet.unsent_bytes(id));
-        } else if connection.state == State::Open
-            && !connection.flags.held
-            && reached(pong_deadline(core, id.slot()), now)
-            && !outlet.has_unread(id)
-        {
+            continue;
+        }
+        let deadline = match connection.state {
+            State::Handshake => core.timers.extended(connection.deadline),
+            State::Open => pong_deadline(core, id.slot()),
+            _ => continue,
+        };
+        if connection.flags.held || !reached(deadline, now) || outlet.has_unread(id) {
+            continue;
+        }
+        if connection.state == State::Handshake {
+            on_handshake_timeout(core, id);
+        } else {
             closing::disconnect(core, id, Disconnect::NoPong);
         }
     }

@@ -91,7 +91,8 @@ impl Node {
         self.subscriptions.on_up(&mut self.out);
         self.presences.on_up(now, &mut self.out);
         self.lists.on_up();
-        self.publishing.on_up(now, &mut self.out, &self.status.counters);
+        let nodes = self.beats.before_outage();
+        self.publishing.on_up(nodes, now, &mut self.out, &self.status.counters);
     }
 
     fn on_down(&mut self, reason: String, now: u64) {
@@ -113,6 +114,7 @@ impl Node {
     }
 
     fn on_subscribed(&mut self, channel: &Channel, now: u64) {
+        let had_resumed = self.subscriptions.have_resumed();
         let Some((is_waited_for, is_unsure)) = self.subscriptions.on_standing(channel, now) else {
             return;
         };
@@ -124,6 +126,11 @@ impl Node {
         }
         if let Channel::Room(room) = channel {
             self.follow(room, now, Follower::on_standing);
+        }
+        if !had_resumed && self.subscriptions.have_resumed() {
+            // The others wait to hear that.
+            self.beats.hurry(now);
+            self.tick_at = self.tick_at.min(now);
         }
     }
 
@@ -235,6 +242,9 @@ impl Node {
             return;
         }
         self.beats.on_other(partition, node, beat.beat, now);
+        if beat.is_subscribed {
+            self.publishing.on_node_subscribed(node, &mut self.out, &self.status.counters);
+        }
         for announcement in beat.announcements {
             self.on_announced(node, announcement, now);
         }

@@ -115,6 +115,21 @@ impl Beats {
         self.own.len() as u16
     }
 
+    /// The nodes that lived before the own heartbeats stopped coming back.
+    pub(super) fn before_outage(&self) -> BTreeSet<u64> {
+        self.outage.as_ref().map_or_else(BTreeSet::new, |outage| outage.nodes.clone())
+    }
+
+    /// Whether own heartbeats have been missing for too long.
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_silent
+    }
+
+    /// A heartbeat is due now.
+    pub(super) fn hurry(&mut self, now: u64) {
+        self.next_at = self.next_at.min(now);
+    }
+
     /// Whether own heartbeats come back.
     pub(super) fn is_whole(&self) -> bool {
         self.is_whole && !self.is_silent
@@ -182,8 +197,9 @@ impl Beats {
             // What it announced has not been heard.
             other.missed_at = now;
             self.request(now);
-        } else if is_first && beat > 2 {
-            // Whoever listened before should have heard it.
+        } else if is_first && beat > 1 {
+            // Whoever has listened for longer than that should have heard one before: what
+            // that announced is not announced again.
             other.missed_at = now.saturating_sub(SILENCE_MS);
             self.request(now);
         }

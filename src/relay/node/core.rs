@@ -260,7 +260,10 @@ impl Node {
         }
         if self.is_up {
             let channel = Channel::Node(asker.node);
-            let number = self.numberings.next(&channel, now);
+            // It neither waits nor comes before what waits with a number.
+            let is_numbered = !self.publishing.is_resuming();
+            let number = is_numbered.then(|| self.numberings.next(&channel, now));
+            let number = number.unwrap_or_default();
             let message = wire::encode_answer(self.number, number, asker.ask, answer);
             self.out.operations.push(Operation::Publish { channel, message, token: 0 });
         }

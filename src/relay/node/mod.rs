@@ -13,6 +13,7 @@ mod outputs;
 mod presence;
 mod publishing;
 mod received;
+mod resumption;
 mod sequence;
 mod settings;
 mod subscriptions;

@@ -121,8 +121,8 @@ impl Numberings {
         self.unannounced.extend(all.into_iter().cloned());
     }
 
-    /// What the next heartbeat announces.
-    pub(super) fn announcements(&mut self, now: u64) -> Vec<Announcement> {
+    /// What the next heartbeat announces: numbers only if all that have one were published.
+    pub(super) fn announcements(&mut self, is_numbered: bool, now: u64) -> Vec<Announcement> {
         if let Some(until) = now.checked_sub(NUMBERING_MS) {
             while self.quiet.front().is_some_and(|(at, _)| *at <= until) && self.forget_one(until) {
             }
@@ -130,7 +130,8 @@ impl Numberings {
         let mut found = Vec::new();
         let mut bytes = 0;
         while found.len() < ANNOUNCEMENTS && bytes < ANNOUNCEMENT_BYTES {
-            let Some(announcement) = self.position().or_else(|| self.numbered(now)) else { break };
+            let numbered = |this: &mut Self| is_numbered.then(|| this.numbered(now)).flatten();
+            let Some(announcement) = self.position().or_else(|| numbered(self)) else { break };
             bytes += announcement.wire_bytes();
             found.push(announcement);
         }

@@ -24,6 +24,7 @@ use super::{
     },
     map::Map,
     outputs::{Numbered, Outputs},
+    resumption::Resumption,
     settings::NodeSettings,
 };
 use crate::{
@@ -110,6 +111,8 @@ pub(super) struct Publishing {
     outage_bytes: usize,
     outage_age_ms: u64,
     is_up: bool,
+    /// Who is to receive again before what is numbered is published.
+    resumption: Resumption,
     orders: u64,
     /// In the order of `Held::order`.
     held: VecDeque<Held>,
@@ -130,6 +133,7 @@ impl Publishing {
             outage_bytes: settings.outage_bytes,
             outage_age_ms: settings.outage_age_ms,
             is_up: false,
+            resumption: Resumption::default(),
             orders: 0,
             held: VecDeque::new(),
             held_bytes: 0,
@@ -192,7 +196,7 @@ impl Publishing {
         counters: &RelayCounters,
     ) {
         let Plain { channel, number, receipt, once } = plain;
-        if self.is_up {
+        if self.may_publish() {
             RelayCounters::add(&counters.published, 1);
             self.accept(&channel, receipt, once, out);
             let what = Numbered::Publication(number, publication);
@@ -221,11 +225,15 @@ impl Publishing {
     }
 
     fn may_go(&self, item: &Item) -> bool {
-        self.is_up
-            && match item {
-                Item::Plain { .. } => true,
-                Item::Append(append) => !self.appends.is_stalled(&append.room),
-            }
+        match item {
+            Item::Plain { .. } => self.may_publish(),
+            Item::Append(append) => self.is_up && !self.appends.is_stalled(&append.room),
+        }
+    }
+
+    /// Whether what has no history goes to the broker at once. Then none of it is held.
+    fn may_publish(&self) -> bool {
+        self.is_up && !self.resumption.is_waiting()
     }
 
     fn send(&mut self, held: Held, charge: Charge, out: &mut Outputs, counters: &RelayCounters) {
@@ -306,12 +314,37 @@ impl Publishing {
         self.held.insert(place, held);
     }
 
-    /// The broker is there: what was kept goes to it, in order.
-    pub(super) fn on_up(&mut self, now: u64, out: &mut Outputs, counters: &RelayCounters) {
-        self.is_up = true;
-        self.appends.forget_stalls();
+    /// The broker is there: what was kept goes to it, in order, and what is numbered as
+    /// soon as these nodes receive it.
+    pub(super) fn on_up(
+        &mut self,
+        nodes: BTreeSet<u64>,
+        now: u64,
+        out: &mut Outputs,
+        counters: &RelayCounters,
+    ) {
         self.drop_excess(now, out, counters);
+        self.is_up = true;
+        self.resumption.begin(nodes, now);
+        self.appends.forget_stalls();
         self.release(out, counters);
+    }
+
+    /// Whether what is numbered waits until other nodes receive it.
+    pub(super) fn is_resuming(&self) -> bool {
+        self.resumption.is_waiting()
+    }
+
+    /// Another node receives everything that it wants to.
+    pub(super) fn on_node_subscribed(
+        &mut self,
+        node: u64,
+        out: &mut Outputs,
+        counters: &RelayCounters,
+    ) {
+        if self.resumption.on_subscribed(node) {
+            self.release(out, counters);
+        }
     }
 
     fn release(&mut self, out: &mut Outputs, counters: &RelayCounters) {
@@ -329,6 +362,7 @@ impl Publishing {
     /// The broker is away. Whether what was under way has arrived is not known.
     pub(super) fn on_down(&mut self, now: u64, out: &mut Outputs, counters: &RelayCounters) {
         self.is_up = false;
+        self.resumption.end();
         let mut in_flight: Vec<(u64, InFlight)> = self.in_flight.drain().collect();
         in_flight.sort_unstable_by_key(|(token, _)| *token);
         for (_, sent) in in_flight {
@@ -345,25 +379,37 @@ impl Publishing {
     pub(super) fn next_tick(&self) -> u64 {
         let oldest = self.held.front();
         let drop_at = oldest.map_or(u64::MAX, |held| held.at.saturating_add(self.outage_age_ms));
-        drop_at.saturating_add(1).min(self.appends.next_tick())
+        let next = drop_at.saturating_add(1).min(self.appends.next_tick());
+        next.min(self.resumption.next_tick())
     }
 
     /// Lets time pass.
     pub(super) fn on_tick(&mut self, now: u64, out: &mut Outputs, counters: &RelayCounters) {
-        self.drop_excess(now, out, counters);
-        if self.is_up && self.appends.end_stalls(now) {
+        let is_over = self.resumption.on_tick(now);
+        if self.is_up && self.appends.end_stalls(now) || is_over {
             self.release(out, counters);
         }
+        self.drop_excess(now, out, counters);
         self.once.forget_old(now);
+    }
+
+    /// Whether the oldest is beyond the bounds in bytes and age.
+    fn has_excess(&self, now: u64) -> bool {
+        self.held.front().is_some_and(|oldest| {
+            let is_old = oldest.at.saturating_add(self.outage_age_ms) < now;
+            is_old || self.held_bytes > self.outage_bytes
+        })
     }
 
     /// Drops the oldest beyond the bounds in bytes and age.
     fn drop_excess(&mut self, now: u64, out: &mut Outputs, counters: &RelayCounters) {
-        while let Some(oldest) = self.held.front() {
-            let is_old = oldest.at.saturating_add(self.outage_age_ms) < now;
-            if self.held_bytes <= self.outage_bytes && !is_old {
-                break;
-            }
+        if self.resumption.is_waiting() && self.has_excess(now) {
+            // Those who receive already are to have it.
+            self.resumption.end();
+            self.release(out, counters);
+        }
+        while self.has_excess(now) {
+            let Some(oldest) = self.held.front() else { break };
             self.held_bytes -= oldest.item.bytes();
             let Some(dropped) = self.held.pop_front() else { break };
             RelayCounters::add(&counters.dropped, 1);

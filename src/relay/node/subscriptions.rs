@@ -21,6 +21,8 @@ pub(super) struct Subscription {
     is_pinned: bool,
     released_at: u64,
     pub(super) is_standing: bool,
+    /// It is subscribed again since the broker is there, and does not stand yet.
+    is_resuming: bool,
     stood_since: Option<u64>,
     /// Somebody was told that it cannot stand for now before it ever did.
     is_unsure: bool,
@@ -47,6 +49,8 @@ impl Subscription {
 #[derive(Default)]
 pub(super) struct Subscriptions {
     is_up: bool,
+    /// How many are `Subscription::is_resuming`.
+    resuming: usize,
     channels: Map<Channel, Subscription>,
     lingering: VecDeque<(u64, Channel)>,
     /// Where something is announced that has not come, and when to look for it.
@@ -106,6 +110,7 @@ impl Subscriptions {
     pub(super) fn on_standing(&mut self, channel: &Channel, now: u64) -> Option<(bool, bool)> {
         let found = self.channels.get_mut(channel).filter(|_| self.is_up)?;
         found.is_standing = true;
+        self.resuming -= usize::from(mem::take(&mut found.is_resuming));
         found.stood_since.get_or_insert(now);
         let is_unsure = mem::take(&mut found.is_unsure) && found.follower.is_none();
         Some((mem::take(&mut found.has_waiting), is_unsure))
@@ -114,7 +119,14 @@ impl Subscriptions {
     /// The broker is there: subscribes everything.
     pub(super) fn on_up(&mut self, out: &mut Outputs) {
         self.is_up = true;
+        self.resuming = self.channels.len();
+        self.channels.values_mut().for_each(|found| found.is_resuming = true);
         self.subscribe_all(out);
+    }
+
+    /// Whether everything that was subscribed when the broker came back stands.
+    pub(super) fn have_resumed(&self) -> bool {
+        self.is_up && self.resuming == 0
     }
 
     /// Subscribes everything again. The node's own channels come first.
@@ -170,10 +182,11 @@ impl Subscriptions {
             if !is_over {
                 continue;
             }
-            if let Some(mut found) = self.channels.remove(&channel)
-                && let Some(follower) = &mut found.follower
-            {
-                follower.abandon(out);
+            if let Some(mut found) = self.channels.remove(&channel) {
+                self.resuming -= usize::from(found.is_resuming);
+                if let Some(follower) = &mut found.follower {
+                    follower.abandon(out);
+                }
             }
             if self.is_up {
                 out.operations.push(Operation::Unsubscribe(channel.clone()));

@@ -9,8 +9,9 @@ use std::{
 use super::{
     super::{
         Inlet, RelayStatus,
-        broker::Operation,
+        broker::{Arrival, Channel, Operation},
         memory::{MemoryBroker, MemoryLink},
+        wire::{self, Announcement, Beat, Number, Numbered},
     },
     *,
 };
@@ -162,4 +163,143 @@ fn what_is_published_in_one_turn_goes_in_one_message_and_arrives_one_by_one() {
     // Each was charged for, and all of it comes back.
     let credits = one.shards.credits.lock().unwrap();
     assert_eq!(credits.iter().map(|charge| charge.bytes).sum::<u32>(), 50);
+}
+
+/// What another node says on a channel.
+fn from_other(channel: Channel, message: bytes::Bytes) -> Arrival {
+    Arrival::Message { channel, message, position: None }
+}
+
+#[test]
+fn members_are_told_that_messages_may_be_missing_where_a_nodes_first_heartbeat_is() {
+    let broker = MemoryBroker::new();
+    let mut bed = Bed::new(1, &broker, NodeSettings::default());
+    bed.work();
+    bed.does(ToRelay::Wanted(room("lobby")));
+    (0..8).for_each(|_| bed.pass(250));
+    // Numbers 3 to 5 were announced by its first beat. Neither they nor it have come, and
+    // the second says no more than that the numbering is as old as the subscription.
+    let channel = Channel::Room("lobby".into());
+    let numbered = Numbered {
+        first: 3,
+        first_age_ms: 1_900,
+        before: 5,
+        next_age_ms: 50,
+        last: 6,
+        last_age_ms: 50,
+    };
+    let announcements = vec![Announcement::Numbered(channel.clone(), numbered)];
+    let beat = wire::encode_beat(
+        3,
+        &Beat { beat: 2, sent_ms: bed.now, is_subscribed: true, announcements },
+    );
+    let publication = Publication::new(room("lobby"), "six", Data::text("x"), 5);
+    let number = Number { sequence: 6, since_first: 3 };
+    let six = wire::encode_publication(3, number, &publication);
+    bed.given();
+    bed.node.on_arrival(from_other(channel, six), bed.now);
+    bed.node.on_arrival(from_other(Channel::Control(0), beat), bed.now);
+    bed.work();
+    let given = bed.given();
+    assert!(matches!(&given[..], [FromRelay::Publish(_), FromRelay::Gap(_, None)]), "{given:?}");
+}
+
+/// Two nodes on one broker, the second of them a member of `lobby`, and what the first
+/// has heard of.
+fn two(settings: NodeSettings) -> (Bed, Bed) {
+    let broker = MemoryBroker::new();
+    let mut one = Bed::new(1, &broker, settings);
+    let mut other = Bed::new(2, &broker, NodeSettings::default());
+    one.work();
+    other.work();
+    other.does(ToRelay::Wanted(room("lobby")));
+    one.pass(250);
+    other.work();
+    other.given();
+    (one, other)
+}
+
+/// The node's connection ends, something is published, and it is made again.
+fn reconnect(bed: &mut Bed, event: &str) {
+    bed.node.on_arrival(Arrival::Down("cut".to_owned()), bed.now);
+    bed.does(publish("lobby", event));
+    bed.node.on_arrival(Arrival::Up { partitions: 1 }, bed.now);
+    bed.work();
+}
+
+fn count(bed: &Bed, name: &str) -> u64 {
+    let all = bed.status.counters.all();
+    all.iter().find(|(found, _)| *found == name).unwrap().1
+}
+
+#[test]
+fn what_waited_is_published_in_order_once_all_others_have_subscribed_again() {
+    let (mut one, mut other) = two(NodeSettings::default());
+    other.pass(250);
+    one.work();
+    let beat = |is_subscribed| {
+        let beat = Beat { beat: 1, sent_ms: 0, is_subscribed, announcements: Vec::new() };
+        from_other(Channel::Control(0), wire::encode_beat(3, &beat))
+    };
+    one.node.on_arrival(beat(true), one.now);
+    reconnect(&mut one, "waited");
+    one.does(publish("lobby", "meanwhile"));
+    other.pass(250);
+    one.node.on_arrival(beat(false), one.now);
+    one.pass(250);
+    other.pass(600);
+    // Node 3 has not.
+    assert_eq!((other.events(), count(&one, "queued")), (vec![], 2));
+    one.node.on_arrival(beat(true), one.now);
+    one.does(publish("lobby", "afterwards"));
+    one.pass(250);
+    other.work();
+    assert_eq!(other.events(), ["waited", "meanwhile", "afterwards"]);
+    other.pass(600);
+    assert_eq!((count(&other, "lost"), count(&one, "queued")), (0, 0));
+}
+
+#[test]
+fn what_waited_waits_for_a_node_that_does_not_come_back_for_a_bounded_time() {
+    let (mut one, mut other) = two(NodeSettings::default());
+    other.pass(250);
+    one.work();
+    reconnect(&mut one, "waited");
+    // The other one receives, but nothing of it comes.
+    for _ in 0..5 {
+        one.pass(250);
+        other.work();
+        assert_eq!(other.events(), [""; 0]);
+    }
+    one.pass(250);
+    other.work();
+    assert_eq!(other.events(), ["waited"]);
+}
+
+#[test]
+fn a_node_that_knows_no_other_does_not_wait() {
+    let (mut one, mut other) = two(NodeSettings::default());
+    reconnect(&mut one, "waited");
+    other.work();
+    assert_eq!(other.events(), ["waited"]);
+}
+
+#[test]
+fn what_waits_for_other_nodes_is_published_before_it_would_be_dropped() {
+    let bounds = [(600, 30_000), (16 << 20, 1_000)];
+    for (outage_bytes, outage_age_ms) in bounds {
+        let settings = NodeSettings { outage_bytes, outage_age_ms, ..NodeSettings::default() };
+        let (mut one, mut other) = two(settings);
+        other.pass(250);
+        one.work();
+        reconnect(&mut one, "1");
+        for event in ["2", "3", "4", "5"] {
+            one.pass(240);
+            one.does(publish("lobby", event));
+        }
+        one.pass(240);
+        other.work();
+        assert_eq!(other.events(), ["1", "2", "3", "4", "5"]);
+        assert_eq!((count(&one, "dropped"), count(&other, "gaps")), (0, 0));
+    }
 }

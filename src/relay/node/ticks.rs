@@ -69,10 +69,13 @@ impl Node {
             if std::mem::take(&mut self.must_announce) {
                 self.numberings.announce_all(now);
             }
-            let mut announcements = self.numberings.announcements(now);
+            // What is numbered and not yet published has not come to anybody.
+            let is_numbered = !self.publishing.is_resuming();
+            let mut announcements = self.numberings.announcements(is_numbered, now);
+            let is_subscribed = self.subscriptions.have_resumed() && !self.beats.is_silent();
             for partition in 0..self.beats.partitions() {
                 let announcements = std::mem::take(&mut announcements);
-                let beat = Beat { beat, sent_ms: now, announcements };
+                let beat = Beat { beat, sent_ms: now, is_subscribed, announcements };
                 self.control(partition, wire::encode_beat(self.number, &beat));
             }
         }

@@ -16,6 +16,9 @@ pub struct Beat {
     pub beat: u64,
     /// When it was sent, on the sender's clock, in milliseconds.
     pub sent_ms: u64,
+    /// Whether the sender receives everything that it wants to, as far as it knows: what it
+    /// subscribed again when it last reached the broker stands.
+    pub is_subscribed: bool,
     /// How far the sender has published, in some of its channels.
     pub announcements: Vec<Announcement>,
 }
@@ -133,6 +136,7 @@ impl Beat {
     pub(super) fn encode(&self, writer: &mut Writer) {
         writer.number(self.beat);
         writer.number(self.sent_ms);
+        writer.byte(u8::from(self.is_subscribed));
         writer.number(self.announcements.len() as u64);
         for announcement in &self.announcements {
             announcement.encode(writer);
@@ -141,8 +145,13 @@ impl Beat {
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let (beat, sent_ms) = (reader.number()?, reader.number()?);
+        let is_subscribed = match reader.byte()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Malformed),
+        };
         let announcements = reader.list(6, Announcement::decode)?;
         reader.end()?;
-        Ok(Self { beat, sent_ms, announcements })
+        Ok(Self { beat, sent_ms, is_subscribed, announcements })
     }
 }

@@ -89,7 +89,7 @@ fn beat() -> Beat {
     let mut announcements: Vec<_> =
         channels.map(|channel| Announcement::Numbered(channel, numbered)).into();
     announcements.push(Announcement::Stored("h".into(), Position { epoch: 1, offset: 2 }));
-    Beat { beat: 4, sent_ms: 1 << 40, announcements }
+    Beat { beat: 4, sent_ms: 1 << 40, is_subscribed: true, announcements }
 }
 
 /// A received publication, as its sender had it.
