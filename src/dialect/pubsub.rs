@@ -69,6 +69,7 @@ pub(super) const ENVELOPE: Envelope = Envelope {
         refused_by_relay: "message was refused by the relay",
         history_unavailable: "history is not available",
         presence_not_kept: "presence is not enabled for this room",
+        presence_unavailable: "presence is not available",
         internal: "internal server error",
     },
 };

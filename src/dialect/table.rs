@@ -211,6 +211,7 @@ pub(super) struct ErrorTexts {
     pub(super) refused_by_relay: &'static str,
     pub(super) history_unavailable: &'static str,
     pub(super) presence_not_kept: &'static str,
+    pub(super) presence_unavailable: &'static str,
     pub(super) internal: &'static str,
 }
 
@@ -233,6 +234,7 @@ impl ErrorTexts {
             Refusal::RefusedByRelay => self.refused_by_relay,
             Refusal::HistoryUnavailable => self.history_unavailable,
             Refusal::PresenceNotKept => self.presence_not_kept,
+            Refusal::PresenceUnavailable => self.presence_unavailable,
             Refusal::Internal => self.internal,
             Refusal::Other(text) => text,
         }

@@ -137,6 +137,8 @@ pub enum Refusal<'a> {
     HistoryUnavailable,
     /// Nobody keeps who is present in this room.
     PresenceNotKept,
+    /// Who is present in the room cannot be read now.
+    PresenceUnavailable,
     /// A handler failed; the client is not sent the reason.
     Internal,
     /// A handler's own error text for the client.

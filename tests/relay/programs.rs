@@ -191,7 +191,9 @@ fn a_redis_that_is_away_is_said_and_local_delivery_goes_on() {
     here.publish("chat", &json!("while it is away"));
     assert_eq!(here.hear_type("message")["data"], "while it is away");
     // A client that comes now is told of its subscription all the same.
-    one_member_each(&nodes[..1], "new");
+    let mut new = one_member_each(&nodes[..1], "pres:new").remove(0);
+    new.say(&json!({"type": "presence", "room": "pres:new"}));
+    assert_eq!(new.hear_type("error")["error"], "presence is not available");
     redis.restart();
     for node in &nodes {
         wait_until("the node is ready again", || ready(node).0 == 200);

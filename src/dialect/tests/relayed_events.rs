@@ -111,6 +111,7 @@ fn each_refusal_of_the_relay_has_its_text() {
         (Refusal::RefusedByRelay, "message was refused by the relay"),
         (Refusal::HistoryUnavailable, "history is not available"),
         (Refusal::PresenceNotKept, "presence is not enabled for this room"),
+        (Refusal::PresenceUnavailable, "presence is not available"),
     ] {
         assert_eq!(Dialect::Pubsub.error_text(&refusal), text);
     }

@@ -191,7 +191,7 @@ pub(crate) fn on_present(core: &mut Core, id: ConnId, room: &str, present: Optio
         return;
     }
     let Some(present) = present else {
-        let event = Event::Refused { refusal: Refusal::Busy, id: None };
+        let event = Event::Refused { refusal: Refusal::PresenceUnavailable, id: None };
         return core.send_event(id.slot(), &event);
     };
     let mut members: Vec<(String, &Presence)> =
