@@ -29,26 +29,33 @@
 mod beat;
 mod bundle;
 mod cursor;
+mod head;
+mod publication;
 #[cfg(test)]
 mod tests;
 
 use bytes::Bytes;
 
-use self::cursor::{Malformed, Reader, Writer};
+use self::{
+    bundle::{PUBLICATIONS, publications},
+    cursor::{Malformed, Reader, Writer},
+    head::head,
+    publication::{PUBLICATION, client, data, form_bits, publication},
+};
 use super::broker::Channel;
 use crate::{
     cluster::{ClusterAnswer, Command, Presence, Question, Who},
     id::ClientId,
-    publication::{Audience, Data, Form, Publication},
+    publication::Publication,
 };
 
 pub use self::{
     beat::{Announcement, Beat, Numbered},
     bundle::Bundle,
+    head::{Number, VERSION},
+    publication::{Delivery, encode_publication, encoded_bytes},
 };
 
-/// The version that is written, and the only one that is read.
-pub const VERSION: u8 = 1;
 /// So many members are told in one answer at the most.
 const MEMBERS: usize = 10_000;
 
@@ -68,25 +75,6 @@ impl From<Malformed> for WireError {
     }
 }
 
-/// The place of a message in what a node has published in a channel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Number {
-    /// Counted from 1; 0 where none is counted.
-    pub sequence: u64,
-    /// How far it is from the first of this numbering.
-    pub since_first: u64,
-}
-
-impl Number {
-    /// This one and those behind it.
-    pub(super) fn following(self) -> impl Iterator<Item = Self> {
-        (0..).map(move |behind| Self {
-            sequence: self.sequence.saturating_add(behind),
-            since_first: self.since_first.saturating_add(behind),
-        })
-    }
-}
-
 /// A message from one node to others.
 #[derive(Debug)]
 pub struct Message {
@@ -97,9 +85,6 @@ pub struct Message {
     /// What it says.
     pub body: Body,
 }
-
-/// A publication, and the member that it is not for.
-pub type Delivery = (Publication, Option<ClientId>);
 
 /// What a message says.
 #[derive(Debug)]
@@ -119,99 +104,6 @@ pub enum Body {
     Answer(u64, ClusterAnswer),
     /// Announce again how far you have published.
     Announce,
-}
-
-fn head(writer: &mut Writer, kind: u8, node: u64, number: Number) {
-    writer.byte(VERSION);
-    writer.byte(kind);
-    writer.fixed(node);
-    writer.number(number.sequence);
-    writer.number(number.since_first);
-}
-
-/// A publication as `node` sends it alone.
-pub fn encode_publication(node: u64, number: Number, publication: &Publication) -> Bytes {
-    let mut writer = Writer(Vec::with_capacity(encoded_bytes(publication)));
-    head(&mut writer, bundle::PUBLICATION, node, number);
-    encode_body(&mut writer, node, publication);
-    writer.0.into()
-}
-
-/// About as many bytes as an encoded publication has.
-pub fn encoded_bytes(publication: &Publication) -> usize {
-    let Publication { event, data, user, key, .. } = publication;
-    let len = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-    96 + event.len() + len(user) + len(key) + data.bytes().len()
-}
-
-fn encode_body(writer: &mut Writer, node: u64, publication: &Publication) {
-    let Publication { event, data, from, user, except, key, timestamp_ms, .. } = publication;
-    let flag = |is_there: bool, bit: u8| u8::from(is_there) << bit;
-    let flags = flag(from.is_some(), 2) | flag(user.is_some(), 3);
-    let flags = flags | flag(except.is_some(), 4) | flag(key.is_some(), 5);
-    writer.byte(form_bits(data.form()) | flags);
-    writer.text(event);
-    if let Some(from) = from {
-        writer.wide(from.to_u128());
-    }
-    if let Some(user) = user {
-        writer.text(user);
-    }
-    if let Some(conn) = except {
-        writer.wide(ClientId::new(node, *conn).to_u128());
-    }
-    if let Some(key) = key {
-        writer.text(key);
-    }
-    writer.number(*timestamp_ms);
-    crate::copy::append(&mut writer.0, data.bytes());
-}
-
-fn form_bits(form: Form) -> u8 {
-    match form {
-        Form::Absent => 0,
-        Form::Json => 1,
-        Form::Text => 2,
-        Form::Binary => 3,
-    }
-}
-
-/// The payload to the end. Text is checked, since what is here told to be text is believed
-/// everywhere; that JSON is valid the sending node has checked.
-fn data(reader: &mut Reader<'_>, form: u8) -> Result<Data, Malformed> {
-    let form = [Form::Absent, Form::Json, Form::Text, Form::Binary][usize::from(form & 3)];
-    let bytes = reader.rest();
-    let is_right = match form {
-        Form::Absent => bytes.is_empty(),
-        Form::Json => !bytes.is_empty() && simdutf8::basic::from_utf8(&bytes).is_ok(),
-        Form::Text => simdutf8::basic::from_utf8(&bytes).is_ok(),
-        Form::Binary => true,
-    };
-    if is_right { Ok(Data::trusted(form, bytes)) } else { Err(Malformed) }
-}
-
-fn client(reader: &mut Reader<'_>) -> Result<ClientId, Malformed> {
-    reader.wide().map(ClientId::from_u128)
-}
-
-fn publication(reader: &mut Reader<'_>, audience: Audience) -> Result<Delivery, Malformed> {
-    let flags = reader.byte()?;
-    if flags >> 6 != 0 {
-        return Err(Malformed);
-    }
-    let has = |bit: u8| flags >> bit & 1 == 1;
-    let event = reader.text()?;
-    let from = has(2).then(|| client(reader)).transpose()?;
-    let user = has(3).then(|| reader.text()).transpose()?;
-    let except = has(4).then(|| client(reader)).transpose()?;
-    let key = has(5).then(|| reader.text()).transpose()?;
-    let timestamp_ms = reader.number()?;
-    let data = data(reader, flags)?;
-    let mut publication = Publication::new(audience, event, data, timestamp_ms);
-    publication.from = from;
-    publication.user = user.map(Into::into);
-    publication.key = key.map(Into::into);
-    Ok((publication, except))
 }
 
 /// A command as `node` sends it.
@@ -372,13 +264,14 @@ pub fn decode(bytes: &Bytes, channel: &Channel) -> Result<Message, WireError> {
         return Err(WireError::Malformed);
     }
     let body = match (kind, channel) {
-        (bundle::PUBLICATION, _) => {
+        (PUBLICATION, _) => {
             let audience = channel.audience().ok_or(Malformed)?;
             publication(&mut reader, audience)
                 .map(|(found, except)| Body::Publication(found, except))
         }
-        (bundle::PUBLICATIONS, _) => {
-            bundle::publications(&mut reader, &channel.audience().ok_or(Malformed)?)
+        (PUBLICATIONS, _) => {
+            let audience = channel.audience().ok_or(Malformed)?;
+            publications(&mut reader, &audience).map(Body::Publications)
         }
         (2, Channel::Node(_) | Channel::User(_) | Channel::Everyone) => {
             command(&mut reader).map(Body::Command)

@@ -7,12 +7,11 @@
 //! the broker has answered.
 
 mod appends;
+mod in_flight;
 mod once;
+mod outage;
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 
@@ -22,7 +21,6 @@ use super::{
         status::RelayCounters,
         wire::{self, Number},
     },
-    map::Map,
     outputs::{Numbered, Outputs},
     resumption::Resumption,
     settings::NodeSettings,
@@ -35,47 +33,15 @@ use crate::{
 
 use self::{
     appends::Appends,
+    in_flight::InFlight,
     once::{First, Once},
+    outage::{Held, Outage},
 };
 
-pub(super) use self::appends::Append;
+pub(super) use self::{appends::Append, outage::Item};
 
 /// So many rooms are looked at after something was dropped.
 const UNSURE: usize = 4_096;
-
-/// What is to be published.
-pub(super) enum Item {
-    /// In a channel that is numbered.
-    Plain {
-        channel: Channel,
-        message: Bytes,
-        /// Of a publication, which may go with others in one message.
-        number: Option<Number>,
-        receipt: Option<Receipt>,
-        once: Option<Box<str>>,
-    },
-    /// In a room with history.
-    Append(Append),
-}
-
-impl Item {
-    fn bytes(&self) -> usize {
-        let message = match self {
-            Self::Plain { message, .. } => message.len(),
-            Self::Append(append) => append.message.len(),
-        };
-        message + size_of::<Held>()
-    }
-}
-
-/// What waits for the broker.
-struct Held {
-    item: Item,
-    /// Its place among all that was published.
-    order: u64,
-    /// When it was.
-    at: u64,
-}
 
 /// What is not appended to a history: where it goes, and who asked for it how.
 pub(super) struct Plain {
@@ -85,40 +51,15 @@ pub(super) struct Plain {
     pub(super) once: Option<Box<str>>,
 }
 
-/// The messages of one operation.
-#[derive(Default)]
-struct InFlight {
-    count: u64,
-    /// What they were charged for; those of one connection together.
-    charges: Vec<Charge>,
-}
-
-impl InFlight {
-    fn add(&mut self, charge: Charge) {
-        self.count += 1;
-        match self.charges.last_mut() {
-            Some(last) if last.conn == charge.conn => {
-                last.bytes = last.bytes.saturating_add(charge.bytes);
-            }
-            _ => self.charges.push(charge),
-        }
-    }
-}
-
 /// Where what is published goes.
 pub(super) struct Publishing {
     node: u64,
-    outage_bytes: usize,
-    outage_age_ms: u64,
     is_up: bool,
     /// Who is to receive again before what is numbered is published.
     resumption: Resumption,
     orders: u64,
-    /// In the order of `Held::order`.
-    held: VecDeque<Held>,
-    held_bytes: usize,
-    /// Plain messages that the broker has not answered, by operation.
-    in_flight: Map<u64, InFlight>,
+    outage: Outage,
+    in_flight: InFlight,
     appends: Appends,
     once: Once,
     /// Rooms where something was dropped that may have been stored all the same: nobody
@@ -130,14 +71,11 @@ impl Publishing {
     pub(super) fn new(settings: &NodeSettings) -> Self {
         Self {
             node: ClientId::node_of(settings.node),
-            outage_bytes: settings.outage_bytes,
-            outage_age_ms: settings.outage_age_ms,
             is_up: false,
             resumption: Resumption::default(),
             orders: 0,
-            held: VecDeque::new(),
-            held_bytes: 0,
-            in_flight: Map::default(),
+            outage: Outage::new(settings.outage_bytes, settings.outage_age_ms),
+            in_flight: InFlight::default(),
             appends: Appends::new(settings),
             once: Once::new(settings.once_window_ms),
             unsure: BTreeSet::new(),
@@ -180,8 +118,7 @@ impl Publishing {
         if let Item::Plain { channel, once: Some(key), .. } = &held.item {
             self.once.is_held(channel, key);
         }
-        self.held_bytes += held.item.bytes();
-        self.held.push_back(held);
+        self.outage.insert(held);
         self.drop_excess(now, out, counters);
     }
 
@@ -201,7 +138,7 @@ impl Publishing {
             self.accept(&channel, receipt, once, out);
             let what = Numbered::Publication(number, publication);
             let token = out.publish(channel, self.node, &what);
-            return self.in_flight.entry(token).or_default().add(charge);
+            return self.in_flight.add(token, charge);
         }
         let message = wire::encode_publication(self.node, number, publication);
         let item = Item::Plain { channel, message, number: Some(number), receipt, once };
@@ -248,7 +185,7 @@ impl Publishing {
                     out.operations.push(Operation::Publish { channel, message, token });
                     token
                 };
-                self.in_flight.entry(token).or_default().add(charge);
+                self.in_flight.add(token, charge);
             }
             Item::Append(append) => {
                 let token = out.token();
@@ -267,7 +204,7 @@ impl Publishing {
         out: &mut Outputs,
         counters: &RelayCounters,
     ) -> Option<(Arc<str>, Position)> {
-        if let Some(sent) = self.in_flight.remove(&token) {
+        if let Some(sent) = self.in_flight.remove(token) {
             sent.charges.into_iter().for_each(|charge| out.credit(charge));
             if let Err(BrokerError::Refused(_)) = result {
                 RelayCounters::add(&counters.refused, sent.count);
@@ -308,10 +245,7 @@ impl Publishing {
 
     /// Takes back what is to be asked for again.
     fn hold(&mut self, append: Append, order: u64, at: u64) {
-        let held = Held { item: Item::Append(append), order, at };
-        self.held_bytes += held.item.bytes();
-        let place = self.held.partition_point(|other| other.order < order);
-        self.held.insert(place, held);
+        self.outage.insert(Held { item: Item::Append(append), order, at });
     }
 
     /// The broker is there: what was kept goes to it, in order, and what is numbered as
@@ -348,13 +282,13 @@ impl Publishing {
     }
 
     fn release(&mut self, out: &mut Outputs, counters: &RelayCounters) {
-        for held in std::mem::take(&mut self.held) {
-            if self.may_go(&held.item) {
-                self.held_bytes -= held.item.bytes();
-                self.send(held, Charge { conn: None, bytes: 0 }, out, counters);
-            } else {
-                self.held.push_back(held);
-            }
+        let (appends, may_publish, is_up) = (&self.appends, self.may_publish(), self.is_up);
+        let may_go = |item: &Item| match item {
+            Item::Plain { .. } => may_publish,
+            Item::Append(append) => is_up && !appends.is_stalled(&append.room),
+        };
+        for held in self.outage.release(may_go) {
+            self.send(held, Charge { conn: None, bytes: 0 }, out, counters);
         }
         self.count(counters);
     }
@@ -363,11 +297,7 @@ impl Publishing {
     pub(super) fn on_down(&mut self, now: u64, out: &mut Outputs, counters: &RelayCounters) {
         self.is_up = false;
         self.resumption.end();
-        let mut in_flight: Vec<(u64, InFlight)> = self.in_flight.drain().collect();
-        in_flight.sort_unstable_by_key(|(token, _)| *token);
-        for (_, sent) in in_flight {
-            sent.charges.into_iter().for_each(|charge| out.credit(charge));
-        }
+        self.in_flight.take_charges().for_each(|charge| out.credit(charge));
         for sent in self.appends.take_all() {
             out.credit(sent.charge);
             self.hold(sent.append, sent.order, sent.at);
@@ -377,10 +307,7 @@ impl Publishing {
 
     /// When something is to be done.
     pub(super) fn next_tick(&self) -> u64 {
-        let oldest = self.held.front();
-        let drop_at = oldest.map_or(u64::MAX, |held| held.at.saturating_add(self.outage_age_ms));
-        let next = drop_at.saturating_add(1).min(self.appends.next_tick());
-        next.min(self.resumption.next_tick())
+        self.outage.next_tick().min(self.appends.next_tick()).min(self.resumption.next_tick())
     }
 
     /// Lets time pass.
@@ -393,25 +320,14 @@ impl Publishing {
         self.once.forget_old(now);
     }
 
-    /// Whether the oldest is beyond the bounds in bytes and age.
-    fn has_excess(&self, now: u64) -> bool {
-        self.held.front().is_some_and(|oldest| {
-            let is_old = oldest.at.saturating_add(self.outage_age_ms) < now;
-            is_old || self.held_bytes > self.outage_bytes
-        })
-    }
-
     /// Drops the oldest beyond the bounds in bytes and age.
     fn drop_excess(&mut self, now: u64, out: &mut Outputs, counters: &RelayCounters) {
-        if self.resumption.is_waiting() && self.has_excess(now) {
+        if self.resumption.is_waiting() && self.outage.has_excess(now) {
             // Those who receive already are to have it.
             self.resumption.end();
             self.release(out, counters);
         }
-        while self.has_excess(now) {
-            let Some(oldest) = self.held.front() else { break };
-            self.held_bytes -= oldest.item.bytes();
-            let Some(dropped) = self.held.pop_front() else { break };
+        while let Some(dropped) = self.outage.pop_excess(now) {
             RelayCounters::add(&counters.dropped, 1);
             match dropped.item {
                 Item::Plain { channel, receipt, once, .. } => {
@@ -447,8 +363,9 @@ impl Publishing {
     }
 
     fn count(&self, counters: &RelayCounters) {
-        RelayCounters::set(&counters.queued, self.held.len() as u64);
-        RelayCounters::set(&counters.queued_bytes, self.held_bytes as u64);
+        let (count, bytes) = self.outage.size();
+        RelayCounters::set(&counters.queued, count as u64);
+        RelayCounters::set(&counters.queued_bytes, bytes as u64);
     }
 
     /// What is appended to a room, as this node publishes it.

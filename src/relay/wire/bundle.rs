@@ -4,14 +4,16 @@
 use bytes::Bytes;
 
 use super::{
-    Body, Number,
     cursor::{Malformed, Reader, Writer},
-    encode_body, head, publication,
+    head::{Number, head},
+    publication::{Delivery, encode_body, publication},
 };
-use crate::publication::{Audience, Publication};
+use crate::{
+    copy::append,
+    publication::{Audience, Publication},
+};
 
-/// The kind of a message with one publication, and of one with several.
-pub(super) const PUBLICATION: u8 = 1;
+/// The kind of a message with several publications.
 pub(super) const PUBLICATIONS: u8 = 7;
 
 /// So many publications are in one message at the most: what a reader makes of them is
@@ -70,7 +72,7 @@ impl Bundle {
         let at = self.writer.0.len();
         self.writer.size(0);
         let body = message.get(head_len(number)..).unwrap_or_default();
-        crate::copy::append(&mut self.writer.0, body);
+        append(&mut self.writer.0, body);
         self.writer.set_size(at);
     }
 
@@ -85,12 +87,12 @@ impl Bundle {
 pub(super) fn publications(
     reader: &mut Reader<'_>,
     audience: &Audience,
-) -> Result<Body, Malformed> {
+) -> Result<Vec<Delivery>, Malformed> {
     let count = reader.clone().count_sized(PUBLICATIONS_MAX)?;
     let mut found = Vec::with_capacity(count);
     while !reader.is_at_end() {
         let one = reader.sized()?;
         found.push(publication(&mut Reader::new(&one), audience.clone())?);
     }
-    if found.is_empty() { Err(Malformed) } else { Ok(Body::Publications(found)) }
+    if found.is_empty() { Err(Malformed) } else { Ok(found) }
 }

@@ -3,7 +3,10 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::{id::ConnId, publication::Position};
+use crate::{
+    id::ConnId,
+    publication::{Audience, Data, Position},
+};
 
 const NODE: u64 = 0x0123_4567_89AB_CDEF;
 
@@ -261,7 +264,7 @@ fn only_what_follows_and_finds_room_goes_into_a_message_with_others() {
 #[test]
 fn a_message_with_more_publications_than_are_sent_together_is_malformed() {
     let mut writer = Writer::default();
-    head(&mut writer, bundle::PUBLICATIONS, NODE, Number { sequence: 1, since_first: 0 });
+    head(&mut writer, PUBLICATIONS, NODE, Number { sequence: 1, since_first: 0 });
     for _ in 0..1_025 {
         let at = writer.0.len();
         writer.size(0);

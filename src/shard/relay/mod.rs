@@ -10,7 +10,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread::{self, JoinHandle},
-    time::Instant,
 };
 
 use tracing::error;
@@ -18,6 +17,7 @@ use tracing::error;
 use self::inlet::ShardInlet;
 pub(super) use self::outgoing::{RelayMailbox, RelaySender, relay_mailbox};
 use super::{
+    clock::{Clock, SystemClock},
     handle::Handle,
     housekeeping::{Chore, Housekeeping},
 };
@@ -44,11 +44,11 @@ impl RelayStart {
         let node = handle.process().node;
         let inlet = Arc::new(ShardInlet::new(handle.clone(), mailbox.sender()));
         let credits = Arc::clone(&inlet);
-        let begun = Instant::now();
+        let clock = SystemClock::start();
         let housekeeping = RefCell::new(Housekeeping::new(chore));
         let before_taking = move || {
             credits.send_credits();
-            housekeeping.borrow_mut().on_turn(begun.elapsed().as_millis() as u64);
+            housekeeping.borrow_mut().on_turn(clock.now().since_start_ms);
         };
         let outgoing = Box::new(mailbox.before_taking(before_taking));
         let exchange = Exchange { outgoing, inlet, node };
