@@ -187,6 +187,7 @@ impl Node {
             Verdict::Repeat => return,
             Verdict::New(0) => {}
             Verdict::New(lost) => self.gap(channel, Some(lost)),
+            Verdict::First => self.subscriptions.doubt(channel.clone(), now),
         }
         match body {
             Body::Publication(found, except) => {
