@@ -25,7 +25,8 @@
 //!   is found by sequence numbers and by heartbeats that travel through the broker, within
 //!   a second. It is counted, the members are told, and the node is not ready as long as
 //!   heartbeats are missing. What cannot be found is a loss in the last 250 ms of a node
-//!   that is killed, and one in the first half second of a subscription of a message of a
+//!   that is killed, or since it lost the broker if it has not published yet what waited
+//!   for it, and one in the first half second of a subscription of a message of a
 //!   node that had published nothing there before.
 
 pub mod broker;

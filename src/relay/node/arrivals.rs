@@ -177,16 +177,16 @@ impl Node {
         let body = match body {
             Body::Publications(all) => {
                 for (number, delivery) in number.following().zip(all) {
-                    self.on_publication(channel, node, number, delivery);
+                    self.on_publication(channel, (node, number), delivery, now);
                 }
                 return;
             }
             Body::Publication(found, except) => {
-                return self.on_publication(channel, node, number, (found, except));
+                return self.on_publication(channel, (node, number), (found, except), now);
             }
             body => body,
         };
-        if self.is_repeat(channel, node, number) {
+        if self.is_repeat(channel, node, number, now) {
             return;
         }
         match body {
@@ -207,11 +207,11 @@ impl Node {
     fn on_publication(
         &mut self,
         channel: &Channel,
-        node: u64,
-        number: Number,
+        (node, number): (u64, Number),
         (found, except): Delivery,
+        now: u64,
     ) {
-        if !self.is_repeat(channel, node, number) {
+        if !self.is_repeat(channel, node, number, now) {
             let publication = received::publication(found, except, 0, self.number);
             self.give(channel, FromRelay::Publish(publication));
         }
@@ -219,12 +219,13 @@ impl Node {
 
     /// Whether a message has been taken before, or nobody wants the channel any more. Tells
     /// what was lost before it.
-    fn is_repeat(&mut self, channel: &Channel, node: u64, number: Number) -> bool {
+    fn is_repeat(&mut self, channel: &Channel, node: u64, number: Number, now: u64) -> bool {
         let Some(found) = self.subscriptions.find(channel) else { return true };
         match found.sequences.on_message(node, number) {
             Verdict::Repeat => return true,
             Verdict::New(0) => {}
             Verdict::New(lost) => self.gap(channel, Some(lost)),
+            Verdict::First => self.subscriptions.doubt(channel.clone(), now),
         }
         false
     }

@@ -8,6 +8,11 @@ use super::{
     settings::{ARRIVAL_MS, NODES},
 };
 
+/// So many looks, [`ARRIVAL_MS`] apart, are waited for an announcement that says whether
+/// there was another message before the first that arrived: the node may have ended. 5 s:
+/// longer than a node is known after its last heartbeat.
+const LOOKS: u8 = 10;
+
 /// What another node has published in the channel. All numbers below `next` have arrived
 /// or are counted as lost, but those from `open_from`, which may still come.
 ///
@@ -18,6 +23,8 @@ struct Seen {
     /// The first number that arrived, as long as it is open whether there was another
     /// before it that should have.
     begun_at: Option<u64>,
+    /// How often it was looked whether that is still open.
+    looks: u8,
     /// A number that is announced, and since when it is waited for.
     awaited: Option<(u64, u64)>,
     /// The highest number that is announced.
@@ -26,7 +33,7 @@ struct Seen {
 
 impl Seen {
     fn from(next: u64) -> Self {
-        Self { next, open_from: next, begun_at: None, awaited: None, announced: 0 }
+        Self { next, open_from: next, begun_at: None, looks: 0, awaited: None, announced: 0 }
     }
 }
 
@@ -41,8 +48,21 @@ pub(super) struct Sequences {
 pub(super) enum Verdict {
     /// It is new, and so many before it are lost.
     New(u64),
+    /// It is the first of its node, and it is open whether some before it are lost.
+    First,
     /// It, or the word that it is lost, was delivered before.
     Repeat,
+}
+
+/// What has not come in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Overdue {
+    /// So many that were announced are lost.
+    pub(super) lost: u64,
+    /// Some may be before the first that arrived: nothing has said that none are.
+    pub(super) is_unknown: bool,
+    /// More is waited for.
+    pub(super) waits: bool,
 }
 
 /// What an announcement has shown.
@@ -74,7 +94,7 @@ impl Sequences {
         let Some(seen) = self.nodes.get_mut(&node) else {
             let begun_at = (since_first > 0).then_some(sequence);
             self.insert(node, Seen { begun_at, ..Seen::from(after) });
-            return Verdict::New(0);
+            return if begun_at.is_some() { Verdict::First } else { Verdict::New(0) };
         };
         if sequence < seen.open_from {
             return Verdict::Repeat;
@@ -144,11 +164,16 @@ impl Sequences {
         shown
     }
 
-    /// How many are lost because they were announced and have not come in time, and
-    /// whether more are waited for.
-    pub(super) fn overdue(&mut self, now: u64) -> (u64, bool) {
-        let (mut lost, mut waits) = (0, false);
+    /// What has not come in time. Announcements come now if `is_heard`.
+    pub(super) fn overdue(&mut self, is_heard: bool, now: u64) -> Overdue {
+        let (mut lost, mut is_unknown, mut waits) = (0, false, false);
         for seen in self.nodes.values_mut() {
+            if seen.begun_at.is_some() {
+                seen.looks += u8::from(is_heard);
+                if seen.looks >= LOOKS {
+                    (seen.begun_at, is_unknown) = (None, true);
+                }
+            }
             if let Some((last, since)) = seen.awaited
                 && since.saturating_add(ARRIVAL_MS) <= now
             {
@@ -160,9 +185,9 @@ impl Sequences {
                 let is_more = seen.next <= seen.announced;
                 seen.awaited = is_more.then_some((seen.announced, now));
             }
-            waits |= seen.awaited.is_some();
+            waits |= seen.awaited.is_some() || seen.begun_at.is_some();
         }
-        (lost, waits)
+        Overdue { lost, is_unknown, waits }
     }
 
     /// The node is known no more.
@@ -187,10 +212,30 @@ mod tests {
         Past { stood_since, is_unheard: false }
     }
 
+    fn overdue(lost: u64, waits: bool) -> Overdue {
+        Overdue { lost, is_unknown: false, waits }
+    }
+
+    #[test]
+    fn a_first_message_whose_node_says_no_more_may_have_had_others_before_it() {
+        let mut sequences = Sequences::default();
+        assert_eq!(sequences.on_message(1, number(5, 2)), Verdict::First);
+        for now in 0..20 {
+            // Nothing can be heard.
+            assert_eq!(sequences.overdue(false, now), overdue(0, true));
+        }
+        for now in 1..u64::from(LOOKS) {
+            assert_eq!(sequences.overdue(true, now), overdue(0, true));
+        }
+        let found = sequences.overdue(true, 20);
+        assert_eq!(found, Overdue { lost: 0, is_unknown: true, waits: false });
+        assert_eq!(sequences.overdue(true, 21), overdue(0, false));
+    }
+
     #[test]
     fn the_next_message_tells_how_many_are_lost_before_it() {
         let mut sequences = Sequences::default();
-        assert_eq!(sequences.on_message(1, number(5, 2)), Verdict::New(0));
+        assert_eq!(sequences.on_message(1, number(5, 2)), Verdict::First);
         assert_eq!(sequences.on_message(2, number(1, 1)), Verdict::New(0));
         assert_eq!(sequences.on_message(1, number(9, 2)), Verdict::New(3));
         assert_eq!(sequences.on_message(1, number(8, 2)), Verdict::Repeat);
@@ -204,8 +249,8 @@ mod tests {
         sequences.on_message(1, number(1, 1));
         let shown = sequences.on_announced(1, &announced(1, 1, 3), past(0), 1_000);
         assert_eq!(shown, Shown::Lost(0));
-        assert_eq!(sequences.overdue(1_499), (0, true));
-        assert_eq!(sequences.overdue(1_500), (2, false));
+        assert_eq!(sequences.overdue(true, 1_499), overdue(0, true));
+        assert_eq!(sequences.overdue(true, 1_500), overdue(2, false));
         assert_eq!(sequences.on_message(1, number(3, 1)), Verdict::Repeat);
         assert_eq!(sequences.on_message(1, number(4, 1)), Verdict::New(0));
     }
@@ -215,7 +260,7 @@ mod tests {
         let mut sequences = Sequences::default();
         let shown = sequences.on_announced(1, &announced(3, 2, 4), past(800), 1_000);
         assert_eq!(shown, Shown::Lost(0));
-        assert_eq!(sequences.overdue(1_500), (2, false));
+        assert_eq!(sequences.overdue(true, 1_500), overdue(2, false));
         let mut sequences = Sequences::default();
         sequences.on_message(1, number(4, 3));
         let shown = sequences.on_announced(1, &announced(3, 2, 4), past(800), 1_000);
@@ -231,7 +276,7 @@ mod tests {
         assert_eq!(sequences.on_message(1, number(5, 3)), Verdict::New(0));
         assert_eq!(sequences.on_message(1, number(5, 3)), Verdict::Repeat);
         assert_eq!(sequences.on_message(1, number(6, 3)), Verdict::New(0));
-        assert_eq!(sequences.overdue(9_000), (0, false));
+        assert_eq!(sequences.overdue(true, 9_000), overdue(0, false));
     }
 
     #[test]

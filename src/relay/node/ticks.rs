@@ -108,10 +108,13 @@ impl Node {
     /// Looks whether what was announced in the channel has come.
     fn look_into(&mut self, channel: Channel, now: u64) {
         let Some(found) = self.subscriptions.find(&channel) else { return };
-        let (lost, mut is_awaited) = found.sequences.overdue(now);
-        let mut is_doubtful = lost > 0;
-        if lost > 0 {
-            self.gap(&channel, Some(lost));
+        let overdue = found.sequences.overdue(self.beats.is_whole(), now);
+        let (mut is_doubtful, mut is_awaited) = (overdue.lost > 0, overdue.waits);
+        if overdue.lost > 0 {
+            self.gap(&channel, Some(overdue.lost));
+        }
+        if overdue.is_unknown {
+            self.gap(&channel, None);
         }
         if let Channel::Room(room) = &channel {
             self.follow(room, now, |follower, context| {
