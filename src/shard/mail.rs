@@ -94,8 +94,5 @@ impl<D: Driver> Shard<D> {
             }
         }
         self.senders.ring(reached);
-        if let Some(relay) = &self.engine.process().relay {
-            relay.ring();
-        }
     }
 }

@@ -265,6 +265,10 @@ impl<D: Driver> Shard<D> {
         let left = self.engine.flush(&mut ToDriver(&mut self.driver));
         // Hooks of connections that the flush ended may have published.
         self.send_mail();
+        // After what goes to the members here, which does not wait for the relay.
+        if let Some(relay) = &self.process.relay {
+            relay.ring();
+        }
         self.carry_out_socket_actions();
         left
     }

@@ -69,7 +69,7 @@ fn wait_for(core: &mut Core, id: ConnId, cause: Cause) {
         Cause::Room(group) => core.holds.wait_for(group, id),
         Cause::Window(shard, why) => {
             if core.outbound.windows.wait(shard, id, why) {
-                core.outbound.request_credit(shard);
+                request_credit(core, shard);
             }
         }
         // The flush looks at it even if it has nothing to send it: what it waits
@@ -168,7 +168,15 @@ pub(crate) fn release_if_answered(core: &mut Core, id: ConnId) {
 pub(crate) fn on_credit(core: &mut Core, shard: u8, credits: &[(ConnId, u32)]) {
     let holds = &mut core.holds;
     if core.outbound.windows.credit(shard, credits, |id| holds.push_ready(id)) {
-        core.outbound.request_credit(shard);
+        request_credit(core, shard);
+    }
+}
+
+/// Has whatever is behind a window return credit at once.
+fn request_credit(core: &mut Core, window: u8) {
+    match &core.process.relay {
+        Some(relay) if window == core.process.relay_window() => relay.request_credit(core.shard),
+        _ => core.outbound.request_credit(window),
     }
 }
 

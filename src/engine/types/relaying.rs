@@ -15,6 +15,10 @@ pub(crate) trait RelayPort: Send + Sync {
     /// Wakes the relay if it sleeps.
     fn ring(&self);
 
+    /// Somebody on `shard` waits for credit: what the relay has taken is to be told at once.
+    /// The relay looks at it after the next ring.
+    fn request_credit(&self, shard: u8);
+
     /// Reserves `bytes` of what handles may have on its way. `false` if that is used up.
     fn reserve(&self, bytes: u32) -> bool;
 

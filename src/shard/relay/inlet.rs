@@ -20,33 +20,56 @@ use crate::{
     shard::{error::SendError, handle::Handle},
 };
 
-/// Credit for each shard that has not been told yet.
-type Credits = Vec<Vec<(ConnId, u32)>>;
+/// Credit for one shard that has not been told yet.
+#[derive(Default)]
+struct Owed {
+    credits: Vec<(ConnId, u32)>,
+    bytes: usize,
+}
+
+impl Owed {
+    fn add(&mut self, id: ConnId, bytes: u32) {
+        self.bytes += bytes as usize;
+        match self.credits.last_mut() {
+            Some((last, sum)) if *last == id && sum.checked_add(bytes).is_some() => *sum += bytes,
+            _ => self.credits.push((id, bytes)),
+        }
+    }
+}
 
 /// The relay's way to the shards.
 pub(in crate::shard) struct ShardInlet {
     handle: Handle,
     sender: Arc<RelaySender>,
-    credits: Mutex<Credits>,
+    owed: Mutex<Vec<Owed>>,
+    /// What is told although nobody waits for it: a sixteenth of a window.
+    enough: usize,
     /// The shards that have mail and were not woken, one bit each.
     unrung: AtomicU64,
 }
 
 impl ShardInlet {
     pub(super) fn new(handle: Handle, sender: Arc<RelaySender>) -> Self {
-        let credits = Mutex::new(vec![Vec::new(); handle.senders().len()]);
-        Self { handle, sender, credits, unrung: AtomicU64::new(0) }
+        let owed = handle.senders().iter().map(|_| Owed::default()).collect();
+        let enough = handle.process().limits.window_of(handle.senders().len() + 1) / 16;
+        Self { handle, sender, owed: Mutex::new(owed), enough, unrung: AtomicU64::new(0) }
     }
 
-    /// Tells the shards what the relay has taken of theirs.
+    /// Tells the shards what the relay has taken of theirs: when somebody waits for it, or
+    /// enough has gathered, so that no shard is woken for each publication.
     pub(super) fn send_credits(&self) {
-        let mut credits = self.credits.lock().unwrap_or_else(PoisonError::into_inner);
-        for (shard, credits) in credits.iter_mut().enumerate() {
-            if credits.is_empty() {
+        let wanted = self.sender.credit_wanted();
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        for (shard, owed) in owed.iter_mut().enumerate() {
+            let is_wanted = wanted >> shard & 1 == 1;
+            if owed.credits.is_empty() || !is_wanted && owed.bytes < self.enough {
                 continue;
             }
-            let credit =
-                Mail::Credit(self.handle.process().relay_window(), std::mem::take(credits));
+            if is_wanted {
+                self.sender.is_told(shard);
+            }
+            let credits = std::mem::take(owed).credits;
+            let credit = Mail::Credit(self.handle.process().relay_window(), credits);
             // A shard that has ended waits for nothing.
             let _ = self.handle.senders()[shard].send(credit.charged_to(Origin::Shard));
         }
@@ -149,9 +172,9 @@ impl Inlet for ShardInlet {
         match charge.conn {
             None => self.sender.unreserve(charge.bytes),
             Some(id) => {
-                let mut credits = self.credits.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(credits) = credits.get_mut(usize::from(id.shard())) {
-                    credits.push((id, charge.bytes));
+                let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(owed) = owed.get_mut(usize::from(id.shard())) {
+                    owed.add(id, charge.bytes);
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -28,6 +28,10 @@ pub(crate) struct RelaySender {
     waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Something was put in since the last ring.
     is_unrung: AtomicBool,
+    /// The shards on which somebody waits for credit, one bit each.
+    credit_wanted: AtomicU64,
+    /// One of them was added since this was last looked at.
+    is_credit_asked: AtomicBool,
     /// Nothing more comes.
     has_ended: AtomicBool,
     /// Nobody takes anything any more.
@@ -54,6 +58,8 @@ pub(in crate::shard) fn relay_mailbox(handle_limit: usize, rules: RoomRules) -> 
         doorbell: Doorbell::new(),
         waker: OnceLock::new(),
         is_unrung: AtomicBool::new(false),
+        credit_wanted: AtomicU64::new(0),
+        is_credit_asked: AtomicBool::new(false),
         has_ended: AtomicBool::new(false),
         is_closed: AtomicBool::new(false),
         handle_limit,
@@ -69,6 +75,17 @@ impl RelaySender {
     pub(super) fn end(&self) {
         self.has_ended.store(true, Ordering::SeqCst);
         self.wake();
+    }
+
+    /// The shards on which somebody waits for credit, one bit each.
+    pub(super) fn credit_wanted(&self) -> u64 {
+        self.is_credit_asked.store(false, Ordering::SeqCst);
+        self.credit_wanted.load(Ordering::SeqCst)
+    }
+
+    /// That shard is told what there is. It asks again if somebody still waits.
+    pub(super) fn is_told(&self, shard: usize) {
+        self.credit_wanted.fetch_and(!(1 << shard), Ordering::SeqCst);
     }
 
     fn wake(&self) {
@@ -94,6 +111,12 @@ impl RelayPort for RelaySender {
         if self.is_unrung.load(Ordering::Relaxed) && self.is_unrung.swap(false, Ordering::AcqRel) {
             self.wake();
         }
+    }
+
+    fn request_credit(&self, shard: u8) {
+        self.credit_wanted.fetch_or(1 << shard, Ordering::SeqCst);
+        self.is_credit_asked.store(true, Ordering::SeqCst);
+        self.is_unrung.store(true, Ordering::Release);
     }
 
     fn reserve(&self, bytes: u32) -> bool {
@@ -152,7 +175,9 @@ impl Outgoing for RelayMailbox {
     fn may_sleep(&mut self) -> bool {
         (self.before_taking)();
         self.sender.doorbell.going_to_sleep();
-        self.receiver.is_empty() && !self.sender.has_ended.load(Ordering::SeqCst)
+        self.receiver.is_empty()
+            && !self.sender.has_ended.load(Ordering::SeqCst)
+            && !self.sender.is_credit_asked.load(Ordering::SeqCst)
     }
 
     fn awake(&mut self) {
