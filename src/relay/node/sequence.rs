@@ -20,20 +20,45 @@ const LOOKS: u8 = 10;
 struct Seen {
     next: u64,
     open_from: u64,
-    /// The first number that arrived, as long as it is open whether there was another
-    /// before it that should have.
-    begun_at: Option<u64>,
-    /// How often it was looked whether that is still open.
-    looks: u8,
+    /// As long as it is open whether there was another before the first that arrived that
+    /// should have.
+    begun: Option<Box<Begun>>,
     /// A number that is announced, and since when it is waited for.
     awaited: Option<(u64, u64)>,
     /// The highest number that is announced.
     announced: u64,
 }
 
+/// What is known of the time before the first number that arrived.
+struct Begun {
+    /// That number.
+    at: u64,
+    /// The lowest number that should have arrived, as announcements of lower ones say.
+    base: Option<u64>,
+    /// Whether one of them has left it open which should have.
+    is_unknown: bool,
+    /// How often it was looked whether this is still open.
+    looks: u8,
+}
+
+impl Begun {
+    /// Takes in an announcement. Returns what is known if it is of all before the first
+    /// that arrived.
+    fn on_announced(&mut self, last: u64, base: Option<u64>, is_unknown: bool) -> Option<Shown> {
+        self.is_unknown |= is_unknown;
+        self.base = self.base.into_iter().chain(base).min();
+        let shown = if self.is_unknown {
+            Shown::Unknown
+        } else {
+            Shown::Lost(self.base.map_or(0, |base| self.at.saturating_sub(base)))
+        };
+        (self.at <= last).then_some(shown)
+    }
+}
+
 impl Seen {
     fn from(next: u64) -> Self {
-        Self { next, open_from: next, begun_at: None, looks: 0, awaited: None, announced: 0 }
+        Self { next, open_from: next, begun: None, awaited: None, announced: 0 }
     }
 }
 
@@ -92,9 +117,13 @@ impl Sequences {
         }
         let after = sequence.saturating_add(1);
         let Some(seen) = self.nodes.get_mut(&node) else {
-            let begun_at = (since_first > 0).then_some(sequence);
-            self.insert(node, Seen { begun_at, ..Seen::from(after) });
-            return if begun_at.is_some() { Verdict::First } else { Verdict::New(0) };
+            let mut seen = Seen::from(after);
+            if since_first > 0 {
+                let begun = Begun { at: sequence, base: None, is_unknown: false, looks: 0 };
+                seen.begun = Some(Box::new(begun));
+            }
+            self.insert(node, seen);
+            return if since_first > 0 { Verdict::First } else { Verdict::New(0) };
         };
         if sequence < seen.open_from {
             return Verdict::Repeat;
@@ -148,12 +177,12 @@ impl Sequences {
             self.insert(node, seen);
             return if is_unknown { Shown::Unknown } else { Shown::Lost(0) };
         };
-        let begun_at = seen.begun_at.take_if(|begun_at| *begun_at <= numbered.last);
-        let shown = match (begun_at, base) {
-            (Some(_), _) if is_unknown => Shown::Unknown,
-            (Some(begun_at), Some(base)) => Shown::Lost(begun_at.saturating_sub(base)),
-            _ => Shown::Lost(0),
-        };
+        let begun = seen.begun.as_mut();
+        let shown = begun.and_then(|begun| begun.on_announced(numbered.last, base, is_unknown));
+        if shown.is_some() {
+            seen.begun = None;
+        }
+        let shown = shown.unwrap_or(Shown::Lost(0));
         if seen.next < numbered.first {
             (seen.next, seen.open_from) = (numbered.first, numbered.first);
         }
@@ -168,10 +197,10 @@ impl Sequences {
     pub(super) fn overdue(&mut self, is_heard: bool, now: u64) -> Overdue {
         let (mut lost, mut is_unknown, mut waits) = (0, false, false);
         for seen in self.nodes.values_mut() {
-            if seen.begun_at.is_some() {
-                seen.looks += u8::from(is_heard);
-                if seen.looks >= LOOKS {
-                    (seen.begun_at, is_unknown) = (None, true);
+            if let Some(begun) = &mut seen.begun {
+                begun.looks += u8::from(is_heard);
+                if begun.looks >= LOOKS {
+                    (seen.begun, is_unknown) = (None, true);
                 }
             }
             if let Some((last, since)) = seen.awaited
@@ -185,7 +214,7 @@ impl Sequences {
                 let is_more = seen.next <= seen.announced;
                 seen.awaited = is_more.then_some((seen.announced, now));
             }
-            waits |= seen.awaited.is_some() || seen.begun_at.is_some();
+            waits |= seen.awaited.is_some() || seen.begun.is_some();
         }
         Overdue { lost, is_unknown, waits }
     }
@@ -230,6 +259,17 @@ mod tests {
         let found = sequences.overdue(true, 20);
         assert_eq!(found, Overdue { lost: 0, is_unknown: true, waits: false });
         assert_eq!(sequences.overdue(true, 21), overdue(0, false));
+    }
+
+    #[test]
+    fn what_is_announced_behind_the_message_that_follows_it_counts_as_lost() {
+        // Number 6 is lost, and 7 overtakes the heartbeat that announces 6.
+        let mut sequences = Sequences::default();
+        assert_eq!(sequences.on_message(1, number(7, 2)), Verdict::First);
+        let early = Numbered { first_age_ms: 900, ..announced(2, 5, 6) };
+        assert_eq!(sequences.on_announced(1, &early, past(800), 1_000), Shown::Lost(0));
+        let late = Numbered { first_age_ms: 1_100, ..announced(2, 6, 8) };
+        assert_eq!(sequences.on_announced(1, &late, past(800), 1_200), Shown::Lost(1));
     }
 
     #[test]
