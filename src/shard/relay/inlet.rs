@@ -51,7 +51,7 @@ pub(in crate::shard) struct ShardInlet {
 impl ShardInlet {
     pub(super) fn new(handle: Handle, sender: Arc<RelaySender>) -> Self {
         let owed = handle.senders().iter().map(|_| Owed::default()).collect();
-        let enough = handle.process().limits.window_of(handle.senders().len() + 1) / 16;
+        let enough = handle.process().limits.window_of(handle.senders().len()) / 16;
         Self { handle, sender, owed: Mutex::new(owed), enough, unrung: AtomicU64::new(0) }
     }
 

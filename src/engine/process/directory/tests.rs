@@ -85,6 +85,8 @@ impl RelayPort for Noted {
         self.0.lock().unwrap().push(format!("{what:?}"));
     }
 
+    fn request_credit(&self, _: u8) {}
+
     fn ring(&self) {}
 
     fn reserve(&self, _bytes: u32) -> bool {
