@@ -47,13 +47,13 @@ pub struct Engine {
     local: SocketAddr,
     process: Arc<Process>,
     app: Arc<App>,
-    chore: Option<Chore>,
     driver: DriverChoice,
     pin: bool,
     http: Option<HttpHandOff>,
     listeners: Vec<TcpListener>,
     mailboxes: Vec<(Mailbox, MailboxSender)>,
     relay: Option<RelayStart>,
+    chore: Option<Chore>,
 }
 
 impl Engine {

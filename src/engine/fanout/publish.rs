@@ -39,7 +39,7 @@ pub(crate) struct Outgoing<'a> {
 /// Encodes straight into the logs of a room whose members are all here.
 pub(super) fn publish_here(core: &mut Core, room: u32, target: Target<'_>, message: &Outgoing<'_>) {
     let (stamp, event) = (core.stamp(), event_of(target, message, None));
-    encode_into_logs(core, room, &event, &stamp, message);
+    encode_into_logs(core, room, &event, stamp, message);
 }
 
 /// Encodes `event`, which is `message`'s, once for each form that the room's members here
@@ -48,7 +48,7 @@ fn encode_into_logs(
     core: &mut Core,
     room: u32,
     event: &Event<'_>,
-    stamp: &Stamp,
+    stamp: Stamp,
     message: &Outgoing<'_>,
 ) {
     let size = message.data.map_or(0, |data| data.as_bytes().len());
@@ -59,12 +59,12 @@ fn encode_into_logs(
         core.rooms.acquire_buffer(group);
         if size >= Limits::COPIED_FRAME_BYTES {
             let mut frame = BytesMut::with_capacity(size + 512);
-            write_frame(&mut frame, |out| dialect.encode(event, stamp, out));
+            write_frame(&mut frame, |out| dialect.encode(event, &stamp, out));
             append_shared(core, group, frame.freeze(), mark, message.key);
         } else {
             let log = &mut core.rooms.group_mut(group).log;
             let before = log.open().len();
-            write_frame(log.open(), |out| dialect.encode(event, stamp, out));
+            write_frame(log.open(), |out| dialect.encode(event, &stamp, out));
             let written = log.open().len() - before;
             commit(core, group, written, mark, message.key);
         }
@@ -84,7 +84,7 @@ pub(crate) fn deliver(core: &mut Core, publication: &Arc<Publication>, charged: 
             // No other shard wants its frames: they are made where they are needed.
             let message = message_of(publication);
             let (event, stamp) = told(publication, &message);
-            encode_into_logs(core, room, &event, &stamp, &message);
+            encode_into_logs(core, room, &event, stamp, &message);
         }
     }
     let (origin, bytes) = charged;

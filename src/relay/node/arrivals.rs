@@ -190,7 +190,6 @@ impl Node {
             return;
         }
         match body {
-            Body::Publication(..) | Body::Publications(_) => {}
             Body::Command(command) => self.out.give(FromRelay::Command(command)),
             Body::Question(ask, question) => {
                 if self.out.questions.len() < ASKS {
@@ -199,7 +198,8 @@ impl Node {
             }
             Body::Answer(ask, answer) => self.asks.on_answer(node, ask, answer, &mut self.out),
             Body::Announce => self.must_announce = true,
-            Body::Beat(_) => {}
+            // The first two are taken above.
+            Body::Publication(..) | Body::Publications(_) | Body::Beat(_) => {}
         }
     }
 
