@@ -12,6 +12,7 @@ mod handle;
 mod handlers;
 mod health;
 mod hooks;
+mod housekeeping;
 mod limits;
 mod order;
 mod panics;
