@@ -85,6 +85,8 @@ impl Node {
         self.status.set("broker", None);
         self.status.set("heartbeat", Some("no heartbeat has come back yet".to_owned()));
         self.beats.on_up(partitions, now);
+        // Who asked for that meanwhile was not heard.
+        self.must_announce = true;
         for partition in 0..self.beats.partitions() {
             self.subscriptions.pin(Channel::Control(partition), &mut self.out);
         }
@@ -235,6 +237,7 @@ impl Node {
             let lag_us = now.saturating_sub(beat.sent_ms).saturating_mul(1_000);
             RelayCounters::set(&self.status.counters.lag_us, lag_us);
             if self.beats.on_own(partition, now) {
+                self.must_announce = true;
                 self.subscriptions.subscribe_all(&mut self.out);
             }
             if self.beats.is_whole() {

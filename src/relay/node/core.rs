@@ -54,7 +54,7 @@ pub struct Node {
     pub(super) beats: Beats,
     /// Rooms with history in which somebody or something waits.
     pub(super) restless: BTreeSet<Arc<str>>,
-    /// Whether another node has asked what this one has published.
+    /// Whether another node has asked what this one has published, or may have.
     pub(super) must_announce: bool,
     pub(super) tick_at: u64,
     pub(super) audit: Audit,

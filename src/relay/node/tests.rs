@@ -303,3 +303,26 @@ fn what_waits_for_other_nodes_is_published_before_it_would_be_dropped() {
         assert_eq!((count(&one, "dropped"), count(&other, "gaps")), (0, 0));
     }
 }
+
+#[test]
+fn a_node_that_is_back_announces_again_what_it_has_published() {
+    let (mut one, _other) = two(NodeSettings::default());
+    one.does(publish("lobby", "1"));
+    // Announced, and heard by nobody; who asks for it again is not heard either.
+    one.pass(250);
+    one.node.on_arrival(Arrival::Down("cut".to_owned()), one.now);
+    one.pass(3_000);
+    one.node.on_arrival(Arrival::Up { partitions: 1 }, one.now);
+    one.node.on_tick(one.now);
+    let lobby = Channel::Room("lobby".into());
+    let announces = |operation: &Operation| {
+        let Operation::Publish { channel, message, .. } = operation else { return false };
+        let Ok(wire::Message { body: wire::Body::Beat(beat), .. }) = wire::decode(message, channel)
+        else {
+            return false;
+        };
+        let mut all = beat.announcements.iter();
+        all.any(|one| matches!(one, Announcement::Numbered(channel, _) if *channel == lobby))
+    };
+    assert!(one.node.take_operations().iter().any(announces));
+}
