@@ -57,6 +57,10 @@ impl Item {
         };
         message + size_of::<Held>()
     }
+
+    fn is_for_a_node(&self) -> bool {
+        matches!(self, Self::Plain { channel: Channel::Node(_), .. })
+    }
 }
 
 /// What waits for the broker.
@@ -79,6 +83,8 @@ pub(super) struct Publishing {
     /// In the order of `Held::order`.
     held: VecDeque<Held>,
     held_bytes: usize,
+    /// How many of them are for one node.
+    held_for_nodes: usize,
     /// Plain messages that the broker has not answered.
     in_flight: Map<u64, Charge>,
     appends: Appends,
@@ -98,6 +104,7 @@ impl Publishing {
             orders: 0,
             held: VecDeque::new(),
             held_bytes: 0,
+            held_for_nodes: 0,
             in_flight: Map::default(),
             appends: Appends::new(settings),
             once: Once::new(settings.once_window_ms),
@@ -142,6 +149,7 @@ impl Publishing {
             self.once.is_held(channel, key);
         }
         self.held_bytes += held.item.bytes();
+        self.held_for_nodes += usize::from(held.item.is_for_a_node());
         self.held.push_back(held);
         self.drop_excess(now, out, counters);
     }
@@ -253,6 +261,11 @@ impl Publishing {
         self.resumption.is_waiting()
     }
 
+    /// Whether something with a number waits that is for one node.
+    pub(super) fn holds_for_nodes(&self) -> bool {
+        self.held_for_nodes > 0
+    }
+
     /// Another node receives everything that it wants to.
     pub(super) fn on_node_subscribed(
         &mut self,
@@ -269,6 +282,7 @@ impl Publishing {
         for held in std::mem::take(&mut self.held) {
             if self.may_go(&held.item) {
                 self.held_bytes -= held.item.bytes();
+                self.held_for_nodes -= usize::from(held.item.is_for_a_node());
                 self.send(held, Charge { conn: None, bytes: 0 }, out, counters);
             } else {
                 self.held.push_back(held);
@@ -329,6 +343,7 @@ impl Publishing {
         while self.has_excess(now) {
             let Some(oldest) = self.held.front() else { break };
             self.held_bytes -= oldest.item.bytes();
+            self.held_for_nodes -= usize::from(oldest.item.is_for_a_node());
             let Some(dropped) = self.held.pop_front() else { break };
             RelayCounters::add(&counters.dropped, 1);
             match dropped.item {
