@@ -261,7 +261,7 @@ impl Node {
         if self.is_up {
             let channel = Channel::Node(asker.node);
             // It neither waits nor comes before what waits with a number.
-            let is_numbered = !self.publishing.is_resuming();
+            let is_numbered = !self.publishing.holds_for_nodes();
             let number = is_numbered.then(|| self.numberings.next(&channel, now));
             let number = number.unwrap_or_default();
             let message = wire::encode_answer(self.number, number, asker.ask, answer);

@@ -269,6 +269,11 @@ impl Publishing {
         self.resumption.is_waiting()
     }
 
+    /// Whether something with a number waits that is for one node.
+    pub(super) fn holds_for_nodes(&self) -> bool {
+        self.outage.has_some_for_nodes()
+    }
+
     /// Another node receives everything that it wants to.
     pub(super) fn on_node_subscribed(
         &mut self,

@@ -33,6 +33,10 @@ impl Item {
             Self::Append(append) => append.message.len(),
         }
     }
+
+    fn is_for_a_node(&self) -> bool {
+        matches!(self, Self::Plain { channel: Channel::Node(_), .. })
+    }
 }
 
 /// What waits.
@@ -52,6 +56,8 @@ pub(super) struct Outage {
     held: VecDeque<Held>,
     /// What it takes.
     bytes: usize,
+    /// How many of it are for one node.
+    for_nodes: usize,
 }
 
 impl Held {
@@ -62,7 +68,7 @@ impl Held {
 
 impl Outage {
     pub(super) fn new(bytes_max: usize, age_max_ms: u64) -> Self {
-        Self { bytes_max, age_max_ms, held: VecDeque::new(), bytes: 0 }
+        Self { bytes_max, age_max_ms, held: VecDeque::new(), bytes: 0, for_nodes: 0 }
     }
 
     /// How many wait, and their bytes.
@@ -73,6 +79,7 @@ impl Outage {
     /// Keeps what was published: in its place, which most often is the last.
     pub(super) fn insert(&mut self, held: Held) {
         self.bytes += held.bytes();
+        self.for_nodes += usize::from(held.item.is_for_a_node());
         let place = match self.held.back() {
             Some(last) if last.order > held.order => {
                 self.held.partition_point(|other| other.order < held.order)
@@ -87,7 +94,9 @@ impl Outage {
         let all = std::mem::take(&mut self.held).into_iter();
         let (going, staying): (Vec<Held>, Vec<Held>) = all.partition(|held| may_go(&held.item));
         self.held = staying.into();
-        self.bytes -= going.iter().map(Held::bytes).sum::<usize>();
+        for held in &going {
+            self.is_gone(held);
+        }
         going
     }
 
@@ -101,8 +110,18 @@ impl Outage {
     /// Takes out the oldest if it is beyond the bounds.
     pub(super) fn pop_excess(&mut self, now: u64) -> Option<Held> {
         let oldest = if self.has_excess(now) { self.held.pop_front() } else { None }?;
-        self.bytes -= oldest.bytes();
+        self.is_gone(&oldest);
         Some(oldest)
+    }
+
+    fn is_gone(&mut self, held: &Held) {
+        self.bytes -= held.bytes();
+        self.for_nodes -= usize::from(held.item.is_for_a_node());
+    }
+
+    /// Whether something with a number waits that is for one node.
+    pub(super) fn has_some_for_nodes(&self) -> bool {
+        self.for_nodes > 0
     }
 
     /// When the oldest will be too old.
